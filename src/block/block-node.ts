@@ -1,0 +1,85 @@
+/**
+ * The block layer's small interfaces. Offsets and lengths are bytes, safe integers. Everything is asynchronous;
+ * requests may be in flight together and complete in any order; a caller that needs order awaits.
+ */
+export interface BlockNode {
+  /** As given by the user; for messages. */
+  readonly filename: string;
+  /** `raw`, `qcow2`, or a filter's name. */
+  readonly format: string;
+  /** Guest-visible size in bytes. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** Fills `target` from `offset`; beyond the end is a BlockError `out-of-bounds`. */
+  read(offset: number, target: Uint8Array): Promise<void>;
+  write(offset: number, source: Uint8Array): Promise<void>;
+  /** Reads as zero afterwards; may deallocate. */
+  writeZeroes(offset: number, length: number): Promise<void>;
+  /** All writes completed before the call are durable when it resolves. */
+  flush(): Promise<void>;
+  /** Flushes, releases locks and handles. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** One internal snapshot, as `info snapshots` and `qemu-img snapshot -l` show it. */
+export interface SnapshotInfo {
+  readonly id: string;
+  readonly tag: string;
+  /** Bytes of VM state; 0 for a disk-only snapshot. */
+  readonly vmStateBytes: number;
+  /** Seconds and nanoseconds since the epoch. */
+  readonly dateSec: number;
+  readonly dateNsec: number;
+  /** Virtual clock in ns when it was taken. */
+  readonly vmClockNs: number;
+  /** Instructions executed, or -1 when icount was off. */
+  readonly icount: number;
+}
+
+/** What a new snapshot is made with. */
+export interface SnapshotMeta {
+  readonly tag: string;
+  readonly dateSec: number;
+  readonly dateNsec: number;
+  readonly vmClockNs: number;
+  readonly icount: number;
+  /** VM state bytes already written to the VM state area; 0 for none. */
+  readonly vmStateBytes: number;
+}
+
+/** An image with internal snapshots and a VM state area (qcow2). */
+export interface Snapshotting {
+  listSnapshots(): readonly SnapshotInfo[];
+  /**
+   * Opens a writer for VM state: clusters are written whole, in any order, into new space that belongs to no snapshot
+   * until {@link VmStateWriter.commit}. Nothing of it is visible, and nothing is lost, if the process dies before.
+   */
+  createVmState(): Promise<VmStateWriter>;
+  /** Disk-only snapshot of the active state. A snapshot of the same tag is replaced after the new one is durable. */
+  createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo>;
+  /** Makes the snapshot's disk contents the active ones. BlockError `not-found` if there is none of this id or tag. */
+  applySnapshot(idOrTag: string): Promise<void>;
+  deleteSnapshot(idOrTag: string): Promise<void>;
+  /** Reads VM state of a snapshot without applying it, at a byte offset within the VM state. */
+  readVmState(idOrTag: string, offset: number, target: Uint8Array): Promise<void>;
+}
+
+export interface VmStateWriter {
+  /** Bytes in a cluster; every write is one or more whole clusters at a multiple of it. */
+  readonly clusterBytes: number;
+  /** Cluster `index` of the VM state; `data` is a multiple of clusterBytes. */
+  writeClusters(index: number, data: Uint8Array): Promise<void>;
+  /**
+   * Cluster `index` is the same as cluster `fromIndex` of snapshot `idOrTag`: shared, refcount + 1, nothing copied.
+   * (Used by incremental savevm.)
+   */
+  shareCluster(index: number, idOrTag: string, fromIndex: number): Promise<void>;
+  /** Makes the snapshot: VM state of `meta.vmStateBytes`, disk contents as of now. Same tag: replaced safely. */
+  commit(meta: SnapshotMeta): Promise<SnapshotInfo>;
+  /** Frees what was written. */
+  abort(): Promise<void>;
+}
+
+export function supportsSnapshots(node: BlockNode): node is BlockNode & Snapshotting {
+  return 'listSnapshots' in node;
+}
