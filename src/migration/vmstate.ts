@@ -29,8 +29,13 @@ export interface FieldOptions<S = never> {
   readonly type?: string;
   /** On the wire only from this section version on. */
   readonly since?: number;
-  /** On the wire only if this holds; sees the state record as far as it is read (fields before this one). */
-  readonly when?: (state: S) => boolean;
+  /**
+   * On the wire only if this holds; sees the state record as far as it is read (fields before this one) and the
+   * version of the section or structure. QEMU describes each element of such an array by itself.
+   */
+  readonly when?: (state: S, version: number) => boolean;
+  /** Value when the field is not on the wire (`since`, `when`); zeros without it. Never the live machine's value. */
+  readonly absent?: () => unknown;
   /** The value must equal the one that the machine has now, else the load is refused (VMSTATE_*_EQUAL). */
   readonly equal?: boolean;
   /** Little-endian on the wire. */
