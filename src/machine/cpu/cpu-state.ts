@@ -6,7 +6,18 @@
  * or {@link JUMP} after setting EIP (and possibly the mode). They fault by `c.raise…()`, which throws; everything that can
  * fault must come before the first change of architectural state.
  */
-import { ARITHMETIC_FLAGS, FLAG_AF, FLAG_CF, FLAG_IOPL, FLAG_OF, FLAG_PF, FLAG_SF, FLAG_VM, FLAG_ZF } from './eflags.ts';
+import {
+  ARITHMETIC_FLAGS,
+  FLAG_AF,
+  FLAG_CF,
+  FLAG_IOPL,
+  FLAG_OF,
+  FLAG_PF,
+  FLAG_SF,
+  FLAG_VM,
+  FLAG_ZF,
+} from './eflags.ts';
+import type { PhysicalMemory } from '../memory.ts';
 import * as L from './layout.ts';
 
 /** Result of a cold operation: go on with the next instruction. */
@@ -96,7 +107,7 @@ export interface ColdRegisters {
 }
 
 export class CpuState {
-  readonly memory: WebAssembly.Memory;
+  readonly mem: PhysicalMemory;
   readonly i32: Int32Array;
   readonly u32: Uint32Array;
   readonly u16: Uint16Array;
@@ -118,8 +129,9 @@ export class CpuState {
   eip = 0;
   nextEip = 0;
 
-  constructor(memory: WebAssembly.Memory, bus: CpuBus) {
-    this.memory = memory;
+  constructor(mem: PhysicalMemory, bus: CpuBus) {
+    const memory = mem.memory;
+    this.mem = mem;
     this.i32 = new Int32Array(memory.buffer);
     this.u32 = new Uint32Array(memory.buffer);
     this.u16 = new Uint16Array(memory.buffer);

@@ -1,8 +1,122 @@
 /**
  * Linear-address accesses for cold operations and for generated code's slow path: TLB, page walk, MMIO, page crossings.
  * `user` is 1 for accesses with CPL 3, 0 for supervisor ones (descriptor tables, task switches, interrupt frames to an inner stack).
- * 8- and 16-bit reads are unsigned, 32-bit ones signed. All may raise #PF.
+ * 8- and 16-bit reads are unsigned, 32-bit ones signed. All may raise #PF, before anything is changed.
  */
+import { PAGE_READ, PAGE_WRITE } from '../memory.ts';
 import type { CpuState } from './cpu-state.ts';
+import * as L from './layout.ts';
+import { translate, translation } from './paging.ts';
 
-export declare const pending: CpuState;
+function slot(linear: number, user: number): number {
+  return (user !== 0 ? L.TLB_USER : L.TLB_SUPER) + ((linear >>> 12) & (L.TLB_ENTRIES - 1)) * 16;
+}
+
+/**
+ * Walks and, if the page is plain memory, fills the TLB. Returns the physical address. After a write walk the page's
+ * guards have been told, so that the write tag may be given.
+ */
+export function walkAndFill(c: CpuState, linear: number, write: number, user: number): number {
+  const physical = translate(c, linear, write, user);
+  const entry = c.mem.pageMap[physical >>> 12]!;
+  if ((entry & PAGE_READ) === 0) return physical;
+  const address = (entry & ~0xfff) >>> 0;
+  const at = slot(linear, user);
+  const tag = linear & ~0xfff;
+  const fast = (entry & PAGE_WRITE) !== 0 && translation.writable && c.mem.guard[address >>> 12] === 0;
+  c.set(at, tag);
+  c.set(at + 4, fast ? tag : L.TLB_INVALID);
+  c.set(at + 8, (address - tag) | 0);
+  return physical;
+}
+
+/** Drops write tags that may lead to a page whose guard was just raised. Cheap enough to drop all. */
+export function dropWriteTags(c: CpuState): void {
+  for (let at = L.TLB_SUPER; at < L.TLB_USER + L.TLB_ENTRIES * 16; at += 16)
+    c.i32[(at + 4) >> 2] = L.TLB_INVALID;
+}
+
+// biome-ignore format: one line an access
+export function readLinear8(c: CpuState, linear: number, user: number): number {
+  const at = slot(linear, user);
+  if (c.i32[at >> 2] === (linear & ~0xfff)) return c.u8[(linear + c.i32[(at + 8) >> 2]!) >>> 0]!;
+  return c.mem.read8(walkAndFill(c, linear, 0, user));
+}
+
+export function readLinear16(c: CpuState, linear: number, user: number): number {
+  const at = slot(linear, user);
+  if (c.i32[at >> 2] === ((linear + 1) & ~0xfff)) {
+    return c.view.getUint16((linear + c.i32[(at + 8) >> 2]!) >>> 0, true);
+  }
+  if ((linear & 0xfff) > 0xffe) {
+    return readLinear8(c, linear, user) | (readLinear8(c, (linear + 1) | 0, user) << 8);
+  }
+  return c.mem.read16(walkAndFill(c, linear, 0, user));
+}
+
+export function readLinear32(c: CpuState, linear: number, user: number): number {
+  const at = slot(linear, user);
+  if (c.i32[at >> 2] === ((linear + 3) & ~0xfff)) {
+    return c.view.getInt32((linear + c.i32[(at + 8) >> 2]!) >>> 0, true);
+  }
+  if ((linear & 0xfff) > 0xffc) {
+    let value = 0;
+    for (let i = 0; i < 4; i++) value |= readLinear8(c, (linear + i) | 0, user) << (i * 8);
+    return value;
+  }
+  return c.mem.read32(walkAndFill(c, linear, 0, user));
+}
+
+export function writeLinear8(c: CpuState, linear: number, value: number, user: number): void {
+  const at = slot(linear, user);
+  if (c.i32[(at + 4) >> 2] === (linear & ~0xfff)) {
+    c.u8[(linear + c.i32[(at + 8) >> 2]!) >>> 0] = value;
+    return;
+  }
+  c.mem.write8(walkForWrite(c, linear, 1, user), value);
+}
+
+export function writeLinear16(c: CpuState, linear: number, value: number, user: number): void {
+  const at = slot(linear, user);
+  if (c.i32[(at + 4) >> 2] === ((linear + 1) & ~0xfff)) {
+    c.view.setInt16((linear + c.i32[(at + 8) >> 2]!) >>> 0, value, true);
+    return;
+  }
+  if ((linear & 0xfff) > 0xffe) writeCrossing(c, linear, 2, value, user);
+  else c.mem.write16(walkForWrite(c, linear, 2, user), value);
+}
+
+export function writeLinear32(c: CpuState, linear: number, value: number, user: number): void {
+  const at = slot(linear, user);
+  if (c.i32[(at + 4) >> 2] === ((linear + 3) & ~0xfff)) {
+    c.view.setInt32((linear + c.i32[(at + 8) >> 2]!) >>> 0, value, true);
+    return;
+  }
+  if ((linear & 0xfff) > 0xffc) writeCrossing(c, linear, 4, value, user);
+  else c.mem.write32(walkForWrite(c, linear, 4, user), value);
+}
+
+function writeCrossing(c: CpuState, linear: number, bytes: number, value: number, user: number): void {
+  probeWrite(c, linear, bytes, user);
+  for (let i = 0; i < bytes; i++) writeLinear8(c, (linear + i) | 0, value >>> (i * 8), user);
+}
+
+/** Like walkAndFill for a write; guards are told first, so that the TLB entry made is a fast one from now on. */
+function walkForWrite(c: CpuState, linear: number, bytes: number, user: number): number {
+  const physical = translate(c, linear, 1, user);
+  const entry = c.mem.pageMap[physical >>> 12]!;
+  if ((entry & PAGE_WRITE) !== 0) c.mem.noteWrite(((entry & ~0xfff) >>> 0) + (physical & 0xfff), bytes);
+  return walkAndFill(c, linear, 1, user);
+}
+
+/** Faults now if a write of `bytes` bytes would (at most 16, may cross a page). */
+export function probeWrite(c: CpuState, linear: number, bytes: number, user: number): void {
+  translate(c, linear, 1, user);
+  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) | 0, 1, user);
+}
+
+/** Faults now if a read of `bytes` bytes would. */
+export function probeRead(c: CpuState, linear: number, bytes: number, user: number): void {
+  translate(c, linear, 0, user);
+  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) | 0, 0, user);
+}

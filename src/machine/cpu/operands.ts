@@ -4,7 +4,14 @@
  */
 import { type CpuState, EXC_GP, EXC_SS } from './cpu-state.ts';
 import * as L from './layout.ts';
-import { readLinear16, readLinear32, readLinear8, writeLinear16, writeLinear32, writeLinear8 } from './linear.ts';
+import {
+  readLinear16,
+  readLinear32,
+  readLinear8,
+  writeLinear16,
+  writeLinear32,
+  writeLinear8,
+} from './linear.ts';
 import { DESC_B, DESC_CODE, DESC_E, DESC_P, DESC_R, DESC_S, DESC_W } from './mode.ts';
 
 /** 32 or 16. */
@@ -56,10 +63,16 @@ export function memorySegment(c: CpuState): number {
  * Segment check, exact: rights, limit, expand-down, wrap. Returns the linear address. SDM 3A 5.3, 5.5.
  * Faults: #SS(0) through SS, else #GP(0).
  */
-export function segmentCheck(c: CpuState, seg: number, offset: number, bytes: number, write: boolean): number {
+export function segmentCheck(
+  c: CpuState,
+  seg: number,
+  offset: number,
+  bytes: number,
+  write: boolean,
+): number {
   const at = c.segAddress(seg);
   const span = c.get(at + (write ? L.SEG_WRITE_SPAN : L.SEG_READ_SPAN)) >>> 0;
-  if (((offset - c.get(at + L.SEG_LO)) >>> 0) < span) return (c.get(at + L.SEG_BASE) + offset) | 0;
+  if ((offset - c.get(at + L.SEG_LO)) >>> 0 < span) return (c.get(at + L.SEG_BASE) + offset) | 0;
   return segmentCheckExact(c, seg, offset >>> 0, bytes, write);
 }
 
@@ -78,7 +91,9 @@ function segmentCheckExact(c: CpuState, seg: number, offset: number, bytes: numb
     } else ok = last <= limit;
     // A 4 GiB segment lets an access wrap around at its end, as silicon does.
     if (!ok && limit === 0xffffffff && (flags & DESC_E) === 0 && last > limit) {
-      ok = (flags & DESC_P) !== 0 && (code ? !write && (flags & DESC_R) !== 0 : !write || (flags & DESC_W) !== 0);
+      ok =
+        (flags & DESC_P) !== 0 &&
+        (code ? !write && (flags & DESC_R) !== 0 : !write || (flags & DESC_W) !== 0);
     }
   } else {
     ok = last <= limit || limit === 0xffffffff;
