@@ -19,6 +19,7 @@ import {
 } from './eflags.ts';
 import type { PhysicalMemory } from '../memory.ts';
 import * as L from './layout.ts';
+import { CPU_MODELS, type CpuModel } from './system/cpu-models.ts';
 
 /** Result of a cold operation: go on with the next instruction. */
 export const NEXT = 0;
@@ -101,6 +102,9 @@ export interface ColdRegisters {
   mcgCtl: bigint;
   mceBanks: bigint[];
   miscEnable: bigint;
+  /** Not emulated (system-management mode) but carried from snapshot to snapshot: QEMU's SeaBIOS relocates it. */
+  smbase: number;
+  smiCount: bigint;
   /** PAE page-directory pointers, loaded with CR3 (SDM 3A 4.4.1): low and high dwords. */
   pdpteLow: Int32Array;
   pdpteHigh: Int32Array;
@@ -124,6 +128,20 @@ export class CpuState {
   halted = false;
   /** One instruction long: interrupts (STI, MOV SS, POP SS) or also debug traps (MOV SS) are held back. */
   inhibitInterrupts = 0;
+  /** The EIP up to which inhibitInterrupts holds: at any other EIP it is stale and means nothing. */
+  inhibitEip = 0;
+  /** Instructions of this slice's budget that breakSlice (system/attention.ts) took out of ICNT; the run loop adds them back. */
+  heldInstructions = 0;
+  /** Pending requests, QEMU's CPU_INTERRUPT_* bits: 2 interrupt line (PIC or APIC), 0x200 NMI. */
+  interruptRequest = 0;
+  /** An NMI is being served: further ones wait for IRET. */
+  nmiMasked = false;
+  /** DR6 bits of debug traps due behind this instruction (data and I/O breakpoints, task switch). */
+  debugTraps = 0;
+  /** Shutdown: a fault while delivering a double fault. The machine resets or stops. */
+  tripleFault = false;
+  /** What CPUID says. */
+  model: CpuModel = CPU_MODELS.pentium3;
   /** Current instruction: its record, its EIP, and the EIP behind it. Valid during a cold operation. */
   rec = 0;
   eip = 0;
@@ -152,6 +170,8 @@ export class CpuState {
       mcgCtl: -1n,
       mceBanks: new Array<bigint>(40).fill(0n),
       miscEnable: 1n,
+      smbase: 0x30000,
+      smiCount: 0n,
       pdpteLow: new Int32Array(4),
       pdpteHigh: new Int32Array(4),
     };
