@@ -1,0 +1,510 @@
+/**
+ * One drive position of an IDE channel: ATA command set (ATA/ATAPI-6 chapter 8), for disks, CD drives and empty
+ * positions. Packet commands are in atapi.ts, SMART in smart.ts, DMA transfers in ata-dma.ts. Which commands exist and
+ * what they answer follows QEMU 7.2 hw/ide/core.c.
+ *
+ * Not emulated: power management (accepted), security, HPA (SET MAX), queued commands, CFA, streaming, media status.
+ */
+import { AtaDma } from './ata-dma.ts';
+import type { AtapiUnit } from './atapi.ts';
+import * as ata from './constants.ts';
+import type { DriveCore } from './drive-core.ts';
+import {
+  fillIdentifyDisk,
+  fillIdentifyDmaMode,
+  fillIdentifyPacket,
+  fillIdentifyWriteCache,
+} from './identify.ts';
+import { Smart } from './smart.ts';
+
+const { STATUS_BSY, STATUS_DRDY, STATUS_DRQ, STATUS_DSC, SECTOR_BYTES } = ata;
+
+/** Who has a command, and whether it sets DSC when it ends well. */
+const DISK = 1;
+const CD = 2;
+const SEEKS = 4;
+const COMMANDS: Uint8Array = new Uint8Array(256);
+
+function declare(flags: number, ...codes: number[]): void {
+  for (const code of codes) COMMANDS[code] = flags;
+}
+
+declare(DISK, ata.CMD_DATA_SET_MANAGEMENT, ata.CMD_READ_SECTORS_NO_RETRY, ata.CMD_READ_SECTORS_EXT);
+declare(DISK, ata.CMD_READ_DMA_EXT, ata.CMD_READ_MULTIPLE_EXT, ata.CMD_WRITE_SECTORS, ata.CMD_WRITE_VERIFY);
+declare(DISK, ata.CMD_WRITE_SECTORS_NO_RETRY, ata.CMD_WRITE_SECTORS_EXT, ata.CMD_WRITE_DMA_EXT);
+declare(DISK, ata.CMD_WRITE_MULTIPLE_EXT, ata.CMD_READ_MULTIPLE, ata.CMD_WRITE_MULTIPLE, ata.CMD_READ_DMA);
+declare(DISK, ata.CMD_READ_DMA_NO_RETRY, ata.CMD_WRITE_DMA, ata.CMD_WRITE_DMA_NO_RETRY);
+declare(
+  DISK,
+  ata.CMD_STANDBY_IMMEDIATE_OLD,
+  ata.CMD_IDLE_IMMEDIATE_OLD,
+  ata.CMD_STANDBY_OLD,
+  ata.CMD_IDLE_OLD,
+);
+declare(DISK, ata.CMD_SLEEP_OLD, ata.CMD_STANDBY_IMMEDIATE, ata.CMD_IDLE_IMMEDIATE, ata.CMD_STANDBY);
+declare(DISK, ata.CMD_IDLE, ata.CMD_SLEEP, ata.CMD_FLUSH_CACHE_EXT);
+declare(DISK | SEEKS, ata.CMD_RECALIBRATE, ata.CMD_READ_NATIVE_MAX_EXT, ata.CMD_READ_VERIFY, ata.CMD_SEEK);
+declare(DISK | SEEKS, ata.CMD_READ_VERIFY_NO_RETRY, ata.CMD_READ_VERIFY_EXT, ata.CMD_INITIALIZE_PARAMETERS);
+declare(DISK | SEEKS, ata.CMD_CHECK_POWER_OLD, ata.CMD_CHECK_POWER, ata.CMD_SMART, ata.CMD_SET_MULTIPLE);
+declare(DISK | SEEKS, ata.CMD_SECURITY_FREEZE_LOCK, ata.CMD_READ_NATIVE_MAX);
+declare(CD, ata.CMD_DEVICE_RESET, ata.CMD_PACKET, ata.CMD_IDENTIFY_PACKET);
+declare(DISK | CD, ata.CMD_READ_SECTORS, ata.CMD_EXECUTE_DIAGNOSTIC, ata.CMD_FLUSH_CACHE, ata.CMD_IDENTIFY);
+declare(DISK | CD | SEEKS, ata.CMD_SET_FEATURES);
+
+/** SET FEATURES subcommands (ATA/ATAPI-6 table 44). */
+const FEATURE_WRITE_CACHE_ON = 0x02;
+const FEATURE_TRANSFER_MODE = 0x03;
+const FEATURE_WRITE_CACHE_OFF = 0x82;
+const FEATURE_REVERT_ON = 0xcc;
+const FEATURE_REVERT_OFF = 0x66;
+/** Look-ahead, power management, acoustics and the like: accepted, without effect. */
+const FEATURES_IGNORED: readonly number[] = [0xaa, 0x55, 0x05, 0x85, 0x69, 0x67, 0x96, 0x9a, 0x42, 0xc2];
+/** Byte of the IDENTIFY data with the write cache's enable bit: low byte of word 85. */
+const WRITE_CACHE_BYTE = 170;
+/** DATA SET MANAGEMENT: the only subcommand. */
+const DSM_TRIM = 0x01;
+
+export class AtaDrive {
+  readonly core: DriveCore;
+  readonly atapi: AtapiUnit | undefined;
+  readonly #smart: Smart;
+  readonly #readDma: AtaDma;
+  readonly #writeDma: AtaDma;
+  readonly #trimDma: AtaDma;
+  /** A soft reset brings back the power-on CHS translation (SET FEATURES 0xcc). */
+  #resetReverts = false;
+
+  /** `atapi` for a CD drive. */
+  constructor(core: DriveCore, atapi: AtapiUnit | undefined) {
+    this.core = core;
+    this.atapi = atapi;
+    this.#smart = new Smart(core);
+    this.#readDma = new AtaDma(core, 'read');
+    this.#writeDma = new AtaDma(core, 'write');
+    this.#trimDma = new AtaDma(core, 'trim');
+  }
+
+  /** Power-on: as a soft reset, and the CHS translation, IDENTIFY data and SMART counters start anew. */
+  powerOn(): void {
+    const { core } = this;
+    core.state.identifySet = 0;
+    core.state.identifyData.fill(0);
+    core.state.events.newMedia = false;
+    core.state.events.ejectRequest = false;
+    core.pio.ioBuffer.fill(0);
+    if (core.io) core.io.writeCache = true;
+    this.#smart.powerOn();
+    this.#resetReverts = true;
+    this.reset();
+    core.updateSize();
+  }
+
+  /** Software reset or DEVICE RESET: whatever runs is given up. */
+  reset(): void {
+    const { core } = this;
+    if (this.#resetReverts) {
+      this.#resetReverts = false;
+      core.heads = core.defaultGeometry.heads;
+      core.sectors = core.defaultGeometry.sectors;
+    }
+    core.reset();
+    this.atapi?.reset();
+  }
+
+  /** SRST: reset, then diagnose (ATA/ATAPI-6 9.2). */
+  softReset(): void {
+    this.reset();
+    this.#diagnose();
+  }
+
+  /** Command register written, the drive being selected. */
+  execute(command: number): void {
+    const { core } = this;
+    const { state } = core;
+    const flags = COMMANDS[command]!;
+    if ((state.status & (STATUS_BSY | STATUS_DRQ)) !== 0) {
+      // While busy only a packet device listens, and only to DEVICE RESET.
+      if (command !== ata.CMD_DEVICE_RESET || core.kind !== 'cdrom') return;
+    }
+    if ((flags & (core.kind === 'cdrom' ? CD : DISK)) === 0) {
+      core.abort();
+      core.raiseIrq();
+      return;
+    }
+    state.status = STATUS_DRDY | STATUS_BSY;
+    state.error = 0;
+    if (!this.#start(command)) return;
+    state.status &= ~STATUS_BSY;
+    if ((flags & SEEKS) !== 0 && state.error === 0) state.status |= STATUS_DSC;
+    core.raiseIrq();
+  }
+
+  /** The data block that the guest read or wrote is used up. */
+  endBlock(): void {
+    const { core } = this;
+    core.state.status &= ~STATUS_DRQ;
+    switch (core.pio.endTransferFnIdx) {
+      case ata.END_SECTOR_READ:
+        return this.#readSectors();
+      case ata.END_SECTOR_WRITE:
+        return this.#writeSectors();
+      case ata.END_TRANSFER_STOP:
+        return core.stopBlock();
+      case ata.END_PACKET_REPLY:
+        return this.atapi?.continueReply();
+      case ata.END_PACKET_COMMAND:
+        return this.atapi?.execute();
+    }
+  }
+
+  /** Repeats what a loaded state says was cut off: `status` of RETRY_…. The machine runs again. */
+  retry(status: number): void {
+    const { core } = this;
+    const { retry } = core.bus;
+    const reads = (status & ata.RETRY_READ) !== 0;
+    if ((status & ata.RETRY_DMA) !== 0) {
+      core.setSectorNumber(retry.retrySectorNum);
+      core.state.nsector = retry.retryNsector;
+      core.busMaster.rewind();
+      const trims = (status & ata.RETRY_TRIM) !== 0;
+      core.startDma(trims ? this.#trimDma : reads ? this.#readDma : this.#writeDma);
+    } else if ((status & ata.RETRY_PIO) !== 0) {
+      if (reads) this.#readSectors();
+      else this.#writeSectors();
+    } else if ((status & ata.RETRY_FLUSH) !== 0) {
+      this.#flush();
+    } else if ((status & ata.RETRY_MASK) === ata.RETRY_ATAPI) {
+      core.busMaster.rewind();
+      this.atapi?.execute();
+    }
+  }
+
+  /** After a load: nothing runs; what the host has may differ from what it had. */
+  afterLoad(): void {
+    const { core } = this;
+    const { state, io } = core;
+    io?.cancel();
+    core.updateSize();
+    if (io) io.writeCache = state.identifySet === 0 || (state.identifyData[WRITE_CACHE_BYTE]! & 0x20) !== 0;
+    this.atapi?.afterLoad();
+  }
+
+  /** True when the command is over, false when it goes on by itself. */
+  #start(command: number): boolean {
+    const { core } = this;
+    switch (command) {
+      case ata.CMD_READ_SECTORS:
+      case ata.CMD_READ_SECTORS_NO_RETRY:
+      case ata.CMD_READ_SECTORS_EXT:
+        return this.#startRead(command === ata.CMD_READ_SECTORS_EXT, 1);
+      case ata.CMD_READ_MULTIPLE:
+      case ata.CMD_READ_MULTIPLE_EXT:
+        return this.#startRead(command === ata.CMD_READ_MULTIPLE_EXT, core.state.multSectors);
+      case ata.CMD_WRITE_SECTORS:
+      case ata.CMD_WRITE_SECTORS_NO_RETRY:
+      case ata.CMD_WRITE_VERIFY:
+      case ata.CMD_WRITE_SECTORS_EXT:
+        return this.#startWrite(command === ata.CMD_WRITE_SECTORS_EXT, 1);
+      case ata.CMD_WRITE_MULTIPLE:
+      case ata.CMD_WRITE_MULTIPLE_EXT:
+        return this.#startWrite(command === ata.CMD_WRITE_MULTIPLE_EXT, core.state.multSectors);
+      case ata.CMD_READ_DMA:
+      case ata.CMD_READ_DMA_NO_RETRY:
+      case ata.CMD_READ_DMA_EXT:
+        return this.#startDma(command === ata.CMD_READ_DMA_EXT, this.#readDma);
+      case ata.CMD_WRITE_DMA:
+      case ata.CMD_WRITE_DMA_NO_RETRY:
+      case ata.CMD_WRITE_DMA_EXT:
+        return this.#startDma(command === ata.CMD_WRITE_DMA_EXT, this.#writeDma);
+      case ata.CMD_READ_VERIFY:
+      case ata.CMD_READ_VERIFY_NO_RETRY:
+      case ata.CMD_READ_VERIFY_EXT:
+        this.#takeCount(command === ata.CMD_READ_VERIFY_EXT);
+        return true;
+      case ata.CMD_READ_NATIVE_MAX:
+      case ata.CMD_READ_NATIVE_MAX_EXT:
+        return this.#readNativeMax(command === ata.CMD_READ_NATIVE_MAX_EXT);
+      case ata.CMD_FLUSH_CACHE:
+      case ata.CMD_FLUSH_CACHE_EXT:
+        return this.#flush();
+      case ata.CMD_IDENTIFY:
+        return this.#identify();
+      case ata.CMD_IDENTIFY_PACKET:
+        return this.#identifyPacket();
+      case ata.CMD_PACKET:
+        return this.atapi!.acceptPacket();
+      case ata.CMD_DEVICE_RESET:
+        return this.#deviceReset();
+      case ata.CMD_EXECUTE_DIAGNOSTIC:
+        return this.#diagnose();
+      case ata.CMD_DATA_SET_MANAGEMENT:
+        return this.#dataSetManagement();
+      case ata.CMD_SMART:
+        return this.#smart.execute();
+      default:
+        return this.#startSetting(command);
+    }
+  }
+
+  /** Commands that set or tell something, and those that do nothing here (seeks, power management). */
+  #startSetting(command: number): boolean {
+    const { state } = this.core;
+    switch (command) {
+      case ata.CMD_SET_MULTIPLE:
+        return this.#setMultiple();
+      case ata.CMD_SET_FEATURES:
+        return this.#setFeatures();
+      case ata.CMD_INITIALIZE_PARAMETERS:
+        return this.#initializeParameters();
+      case ata.CMD_CHECK_POWER:
+      case ata.CMD_CHECK_POWER_OLD:
+        state.nsector = 0xff;
+        return true;
+      case ata.CMD_SECURITY_FREEZE_LOCK:
+        state.nsector = 0;
+        return true;
+      default:
+        return true;
+    }
+  }
+
+  /** Makes the full sector count of the two bytes: 0 stands for 256, or 65536. */
+  #takeCount(lba48: boolean): void {
+    const { state } = this.core;
+    state.lba48 = lba48 ? 1 : 0;
+    if (!lba48) state.nsector = state.nsector === 0 ? 256 : state.nsector;
+    else state.nsector = (state.hobNsector << 8) | (state.nsector & 0xff) || 65536;
+  }
+
+  #startRead(lba48: boolean, sectorsPerBlock: number): boolean {
+    const { core } = this;
+    if (core.kind === 'cdrom') core.setSignature(); // ATA/ATAPI-4 8.27.5.2: how hosts find out
+    if (core.kind === 'cdrom' || !core.io || sectorsPerBlock === 0) return this.#refuse();
+    this.#takeCount(lba48);
+    core.pio.reqNbSectors = sectorsPerBlock;
+    this.#readSectors();
+    return false;
+  }
+
+  #startWrite(lba48: boolean, sectorsPerBlock: number): boolean {
+    const { core } = this;
+    if (!core.io || sectorsPerBlock === 0) return this.#refuse();
+    this.#takeCount(lba48);
+    core.pio.reqNbSectors = sectorsPerBlock;
+    core.state.status = STATUS_DSC | STATUS_DRDY;
+    core.startBlock(0, this.#blockSectors() * SECTOR_BYTES, ata.END_SECTOR_WRITE);
+    return false;
+  }
+
+  #startDma(lba48: boolean, transfer: AtaDma): boolean {
+    const { core } = this;
+    if (!core.io) return this.#refuse();
+    this.#takeCount(lba48);
+    core.state.status = STATUS_DRDY | STATUS_DSC | STATUS_DRQ;
+    core.startDma(transfer);
+    return false;
+  }
+
+  #refuse(): boolean {
+    this.core.abort();
+    return true;
+  }
+
+  /** Sectors of the next data block. */
+  #blockSectors(): number {
+    return Math.min(this.core.state.nsector, this.core.pio.reqNbSectors);
+  }
+
+  #readSectors(): void {
+    const { core } = this;
+    const { state } = core;
+    state.status = STATUS_DRDY | STATUS_DSC;
+    state.error = 0;
+    const count = this.#blockSectors();
+    if (count === 0) return core.stopBlock();
+    const first = core.sectorNumber();
+    if (!core.io || !core.inRange(first, count)) return core.failPio();
+    state.status |= STATUS_BSY;
+    core.io.read(first * SECTOR_BYTES, count * SECTOR_BYTES, this.#onRead);
+  }
+
+  readonly #onRead = (error: Error | undefined): void => {
+    const { core } = this;
+    const { state } = core;
+    state.status &= ~STATUS_BSY;
+    if (error) return core.failPio();
+    const count = this.#blockSectors();
+    core.pio.ioBuffer.set(core.io!.buffer.subarray(0, count * SECTOR_BYTES));
+    core.setSectorNumber(core.sectorNumber() + count);
+    state.nsector -= count;
+    core.startBlock(0, count * SECTOR_BYTES, ata.END_SECTOR_READ);
+    core.raiseIrq();
+  };
+
+  #writeSectors(): void {
+    const { core } = this;
+    core.state.status = STATUS_DRDY | STATUS_DSC;
+    const count = this.#blockSectors();
+    const first = core.sectorNumber();
+    if (!core.io || !core.inRange(first, count)) return core.failPio();
+    core.state.status |= STATUS_BSY;
+    core.io.buffer.set(core.pio.ioBuffer.subarray(0, count * SECTOR_BYTES));
+    core.io.write(first * SECTOR_BYTES, count * SECTOR_BYTES, this.#onWritten);
+  }
+
+  readonly #onWritten = (error: Error | undefined): void => {
+    const { core } = this;
+    const { state } = core;
+    state.status &= ~STATUS_BSY;
+    if (error) return core.failPio();
+    const count = this.#blockSectors();
+    state.nsector -= count;
+    core.setSectorNumber(core.sectorNumber() + count);
+    if (state.nsector === 0) core.stopBlock();
+    else core.startBlock(0, this.#blockSectors() * SECTOR_BYTES, ata.END_SECTOR_WRITE);
+    core.raiseIrq();
+  };
+
+  #flush(): boolean {
+    const { core } = this;
+    if (!core.io) {
+      this.#onFlushed(undefined);
+    } else {
+      core.state.status |= STATUS_BSY;
+      core.setRetry();
+      core.io.flush(this.#onFlushed);
+    }
+    return false;
+  }
+
+  readonly #onFlushed = (error: Error | undefined): void => {
+    const { core } = this;
+    if (error) return core.failPio();
+    core.state.status = STATUS_DRDY | STATUS_DSC;
+    core.raiseIrq();
+  };
+
+  #identify(): boolean {
+    const { core } = this;
+    const { state } = core;
+    if (core.kind === 'cdrom') core.setSignature();
+    if (core.kind === 'cdrom' || !core.io) return this.#refuse();
+    if (state.identifySet === 0) {
+      const { cylinders } = core.defaultGeometry;
+      const { heads, sectors } = core;
+      const geometry = { cylinders, heads, sectors };
+      const { writeCache } = core.io;
+      fillIdentifyDisk(
+        state.identifyData,
+        core.identity,
+        geometry,
+        core.sectorCount,
+        state.multSectors,
+        writeCache,
+      );
+      state.identifySet = 1;
+    }
+    return this.#sendIdentity();
+  }
+
+  #identifyPacket(): boolean {
+    const { state, identity } = this.core;
+    if (state.identifySet === 0) {
+      fillIdentifyPacket(state.identifyData, identity);
+      state.identifySet = 1;
+    }
+    return this.#sendIdentity();
+  }
+
+  #sendIdentity(): boolean {
+    const { core } = this;
+    core.pio.ioBuffer.set(core.state.identifyData);
+    core.state.status = STATUS_DRDY | STATUS_DSC;
+    core.startBlock(0, SECTOR_BYTES, ata.END_TRANSFER_STOP);
+    core.raiseIrq();
+    return false;
+  }
+
+  #setMultiple(): boolean {
+    const { state } = this.core;
+    const count = state.nsector & 0xff;
+    if (count > ata.MAX_MULTIPLE || (count & (count - 1)) !== 0) return this.#refuse();
+    state.multSectors = count;
+    return true;
+  }
+
+  #initializeParameters(): boolean {
+    const { core } = this;
+    if (!core.io) return this.#refuse();
+    core.heads = (core.state.select & ata.DEVICE_HEAD) + 1;
+    core.sectors = core.state.nsector & 0xff;
+    return true;
+  }
+
+  #readNativeMax(lba48: boolean): boolean {
+    const { core } = this;
+    if (core.sectorCount === 0) return this.#refuse();
+    this.#takeCount(lba48);
+    core.setSectorNumber(core.sectorCount - 1);
+    return true;
+  }
+
+  #setFeatures(): boolean {
+    const { state, io } = this.core;
+    if (!io) return this.#refuse();
+    const { feature } = state;
+    if (feature === FEATURE_WRITE_CACHE_ON || feature === FEATURE_WRITE_CACHE_OFF) {
+      io.writeCache = feature === FEATURE_WRITE_CACHE_ON;
+      fillIdentifyWriteCache(state.identifyData, io.writeCache);
+      return io.writeCache ? true : this.#flush();
+    }
+    if (feature === FEATURE_TRANSFER_MODE) return this.#setTransferMode();
+    if (feature === FEATURE_REVERT_ON || feature === FEATURE_REVERT_OFF) {
+      this.#resetReverts = feature === FEATURE_REVERT_ON;
+      return true;
+    }
+    return FEATURES_IGNORED.includes(feature) ? true : this.#refuse();
+  }
+
+  /** Remembers the DMA mode in the IDENTIFY data; all modes are equally fast here. */
+  #setTransferMode(): boolean {
+    const { identifyData, nsector } = this.core.state;
+    const mode = 1 << ((nsector & 7) + 8);
+    const family = nsector >>> 3;
+    if (family > 2 && family !== 4 && family !== 8) return this.#refuse();
+    fillIdentifyDmaMode(
+      identifyData,
+      family === 2 ? mode : 0,
+      family === 4 ? mode : 0,
+      family === 8 ? mode : 0,
+    );
+    return true;
+  }
+
+  #dataSetManagement(): boolean {
+    const { core } = this;
+    if (core.state.feature !== DSM_TRIM || !core.io) return this.#refuse();
+    core.state.status = STATUS_DRDY | STATUS_DSC | STATUS_DRQ;
+    core.startDma(this.#trimDma);
+    return false;
+  }
+
+  #deviceReset(): boolean {
+    this.core.busMaster.finish(false);
+    this.reset();
+    this.core.state.status = 0;
+    return false;
+  }
+
+  #diagnose(): boolean {
+    const { core } = this;
+    const { state } = core;
+    state.select = ata.DEVICE_OBSOLETE_ONES;
+    core.setSignature();
+    // 0x01: device 0 passed, device 1 passed or not present. Not an error, so ERR stays clear.
+    state.error = 0x01;
+    state.status = core.kind === 'cdrom' ? 0 : STATUS_DRDY | STATUS_DSC;
+    if (core.kind !== 'cdrom') core.raiseIrq();
+    return false;
+  }
+}
