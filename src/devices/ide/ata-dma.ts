@@ -80,7 +80,10 @@ export class AtaDma implements DmaTransfer {
 
   readonly #onChunk = (error: Error | undefined): void => {
     const core = this.#core;
-    if (error) return core.failDma();
+    if (error) {
+      core.failDma();
+      return;
+    }
     const bytes = this.#chunkBytes();
     if (this.#kind === 'read') {
       core.busMaster.transferListed(this.#done, core.io!.buffer.subarray(0, bytes), true);
@@ -111,7 +114,10 @@ export class AtaDma implements DmaTransfer {
       for (let at = 0; at < bytes; at += TRIM_ENTRY_BYTES) {
         const count = view.getUint16(at + 6, true);
         const first = view.getUint16(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
-        if (count !== 0 && !core.inRange(first, count)) return core.failDma();
+        if (count !== 0 && !core.inRange(first, count)) {
+          core.failDma();
+          return;
+        }
       }
     }
     this.#complete();

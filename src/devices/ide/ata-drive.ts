@@ -145,15 +145,20 @@ export class AtaDrive {
     core.state.status &= ~STATUS_DRQ;
     switch (core.pio.endTransferFnIdx) {
       case ata.END_SECTOR_READ:
-        return this.#readSectors();
+        this.#readSectors();
+        return;
       case ata.END_SECTOR_WRITE:
-        return this.#writeSectors();
+        this.#writeSectors();
+        return;
       case ata.END_TRANSFER_STOP:
-        return core.stopBlock();
+        core.stopBlock();
+        return;
       case ata.END_PACKET_REPLY:
-        return this.atapi?.continueReply();
+        this.atapi?.continueReply();
+        return;
       case ata.END_PACKET_COMMAND:
-        return this.atapi?.execute();
+        this.atapi?.execute();
+        return;
     }
   }
 
@@ -321,9 +326,15 @@ export class AtaDrive {
     state.status = STATUS_DRDY | STATUS_DSC;
     state.error = 0;
     const count = this.#blockSectors();
-    if (count === 0) return core.stopBlock();
+    if (count === 0) {
+      core.stopBlock();
+      return;
+    }
     const first = core.sectorNumber();
-    if (!core.io || !core.inRange(first, count)) return core.failPio();
+    if (!core.io || !core.inRange(first, count)) {
+      core.failPio();
+      return;
+    }
     state.status |= STATUS_BSY;
     core.io.read(first * SECTOR_BYTES, count * SECTOR_BYTES, this.#onRead);
   }
@@ -332,7 +343,10 @@ export class AtaDrive {
     const { core } = this;
     const { state } = core;
     state.status &= ~STATUS_BSY;
-    if (error) return core.failPio();
+    if (error) {
+      core.failPio();
+      return;
+    }
     const count = this.#blockSectors();
     core.pio.ioBuffer.set(core.io!.buffer.subarray(0, count * SECTOR_BYTES));
     core.setSectorNumber(core.sectorNumber() + count);
@@ -346,7 +360,10 @@ export class AtaDrive {
     core.state.status = STATUS_DRDY | STATUS_DSC;
     const count = this.#blockSectors();
     const first = core.sectorNumber();
-    if (!core.io || !core.inRange(first, count)) return core.failPio();
+    if (!core.io || !core.inRange(first, count)) {
+      core.failPio();
+      return;
+    }
     core.state.status |= STATUS_BSY;
     core.io.buffer.set(core.pio.ioBuffer.subarray(0, count * SECTOR_BYTES));
     core.io.write(first * SECTOR_BYTES, count * SECTOR_BYTES, this.#onWritten);
@@ -356,7 +373,10 @@ export class AtaDrive {
     const { core } = this;
     const { state } = core;
     state.status &= ~STATUS_BSY;
-    if (error) return core.failPio();
+    if (error) {
+      core.failPio();
+      return;
+    }
     const count = this.#blockSectors();
     state.nsector -= count;
     core.setSectorNumber(core.sectorNumber() + count);
@@ -379,7 +399,10 @@ export class AtaDrive {
 
   readonly #onFlushed = (error: Error | undefined): void => {
     const { core } = this;
-    if (error) return core.failPio();
+    if (error) {
+      core.failPio();
+      return;
+    }
     core.state.status = STATUS_DRDY | STATUS_DSC;
     core.raiseIrq();
   };

@@ -73,7 +73,10 @@ function requestSense(unit: AtapiUnit): void {
 function inquiry(unit: AtapiUnit): void {
   const { reply, packet } = unit;
   const allocation = packet[4]!;
-  if ((packet[1]! & 1) !== 0) return vitalProductData(unit, packet[2]!, allocation);
+  if ((packet[1]! & 1) !== 0) {
+    vitalProductData(unit, packet[2]!, allocation);
+    return;
+  }
   reply.set([0x05, 0x80, 0x00, 0x21, 31]);
   put(reply, 8, 8, 'QEMU');
   put(reply, 16, 16, 'QEMU DVD-ROM');
@@ -91,7 +94,10 @@ function vitalProductData(unit: AtapiUnit, page: number, allocation: number): vo
     reply.set([0x00, 0x83], 4);
     length = 6;
   } else if (page === 0x83) {
-    if (length + 24 > allocation) return unit.fail(SENSE_ILLEGAL_REQUEST, ASC_DATA_PHASE_ERROR);
+    if (length + 24 > allocation) {
+      unit.fail(SENSE_ILLEGAL_REQUEST, ASC_DATA_PHASE_ERROR);
+      return;
+    }
     reply.set([0x02, 0x00, 0x00, 20], length);
     put(reply, length + 4, 20, serial);
     length += 24;
@@ -103,7 +109,8 @@ function vitalProductData(unit: AtapiUnit, page: number, allocation: number): vo
       length += 72;
     }
   } else {
-    return invalidField(unit);
+    invalidField(unit);
+    return;
   }
   reply[3] = length - 4;
   unit.send(length, allocation);
@@ -114,9 +121,13 @@ function startStopUnit(unit: AtapiUnit): void {
   const flags = unit.packet[4]!;
   const open = (flags & 1) === 0;
   // Eject and load only without a power condition.
-  if ((flags & 0xf2) !== 0x02) return unit.succeed();
+  if ((flags & 0xf2) !== 0x02) {
+    unit.succeed();
+    return;
+  }
   if (open && !tray.trayOpen && tray.trayLocked) {
-    return unit.fail(unit.inserted ? SENSE_NOT_READY : SENSE_ILLEGAL_REQUEST, ASC_REMOVAL_PREVENTED);
+    unit.fail(unit.inserted ? SENSE_NOT_READY : SENSE_ILLEGAL_REQUEST, ASC_REMOVAL_PREVENTED);
+    return;
   }
   if (tray.trayOpen !== open) {
     tray.trayOpen = open;
@@ -155,9 +166,15 @@ function readCd(unit: AtapiUnit): void {
   const count = (packet[6]! << 16) | be16(packet, 7);
   const lba = be32(packet, 2);
   const parts = packet[9]! & 0xf8;
-  if (count === 0) return unit.succeed();
+  if (count === 0) {
+    unit.succeed();
+    return;
+  }
   if (!checkRange(unit, lba, count)) return;
-  if (parts === 0) return unit.succeed();
+  if (parts === 0) {
+    unit.succeed();
+    return;
+  }
   if (!unit.checkByteCount()) return;
   if (parts === 0x10) unit.sendSectors(lba, count, CD_SECTOR_BYTES);
   else if (parts === 0xf8) unit.sendSectors(lba, count, CD_RAW_SECTOR_BYTES);
@@ -179,7 +196,10 @@ function readTocCommand(unit: AtapiUnit): void {
 /** Feature 0 only: the profiles CD-ROM and DVD-ROM, one of them current. */
 function getConfiguration(unit: AtapiUnit): void {
   const { packet, reply } = unit;
-  if (be16(packet, 2) !== 0) return invalidField(unit);
+  if (be16(packet, 2) !== 0) {
+    invalidField(unit);
+    return;
+  }
   const isDvd = unit.core.sectorCount > CD_MAX_SECTORS;
   const current = unit.mediumPresent ? (isDvd ? PROFILE_DVD_ROM : PROFILE_CD_ROM) : 0;
   reply[3] = 16;
@@ -196,11 +216,15 @@ function getEventStatus(unit: AtapiUnit): void {
   const { packet, reply } = unit;
   const { events, tray } = unit.core.state;
   const allocation = be16(packet, 7);
-  if ((packet[1]! & 1) === 0) return invalidField(unit);
+  if ((packet[1]! & 1) === 0) {
+    invalidField(unit);
+    return;
+  }
   reply[3] = 1 << EVENT_CLASS_MEDIA;
   if ((packet[4]! & (1 << EVENT_CLASS_MEDIA)) === 0) {
     reply[2] = 0x80; // no event class supported that was asked for
-    return unit.send(4, allocation);
+    unit.send(4, allocation);
+    return;
   }
   reply[1] = 4;
   reply[2] = EVENT_CLASS_MEDIA;
@@ -217,7 +241,10 @@ function getEventStatus(unit: AtapiUnit): void {
 
 function readDiscInformation(unit: AtapiUnit): void {
   const { packet, reply } = unit;
-  if ((packet[1]! & 7) !== 0) return invalidField(unit);
+  if ((packet[1]! & 7) !== 0) {
+    invalidField(unit);
+    return;
+  }
   // Finalized disc, one session, track 1 first and last, unrestricted use.
   reply.set([0, 32, 0x0e, 1, 1, 1, 1, 0x20]);
   unit.send(34, be16(packet, 7));
@@ -227,8 +254,14 @@ function modeSense(unit: AtapiUnit): void {
   const { packet, reply } = unit;
   const page = packet[2]! & 0x3f;
   const control = packet[2]! >>> 6;
-  if (control === 3) return unit.fail(SENSE_ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
-  if (control !== 0) return invalidField(unit);
+  if (control === 3) {
+    unit.fail(SENSE_ILLEGAL_REQUEST, ASC_SAVING_NOT_SUPPORTED);
+    return;
+  }
+  if (control !== 0) {
+    invalidField(unit);
+    return;
+  }
   let length: number;
   if (page === MODE_PAGE_ERROR_RECOVERY) {
     length = 16;
@@ -242,7 +275,8 @@ function modeSense(unit: AtapiUnit): void {
     const locked = unit.core.state.tray.trayLocked ? 0x02 : 0;
     reply.set([0x3b, 0, 0x71, 0x60, 0x29 | locked, 0, 0x02, 0xc0, 0, 2, 0x02, 0x00, 0x02, 0xc0], 10);
   } else {
-    return invalidField(unit);
+    invalidField(unit);
+    return;
   }
   reply[1] = length - 2;
   reply[2] = 0x70; // door closed, no disc type told
@@ -259,9 +293,13 @@ function mechanismStatus(unit: AtapiUnit): void {
 function readDvdStructureCommand(unit: AtapiUnit): void {
   const { packet, reply } = unit;
   const format = packet[7]!;
-  if (format < 0xff && !unit.mediumPresent) return invalidField(unit);
+  if (format < 0xff && !unit.mediumPresent) {
+    invalidField(unit);
+    return;
+  }
   if (format < 0xff && unit.core.sectorCount <= CD_MAX_SECTORS) {
-    return unit.fail(SENSE_ILLEGAL_REQUEST, ASC_INCOMPATIBLE_FORMAT);
+    unit.fail(SENSE_ILLEGAL_REQUEST, ASC_INCOMPATIBLE_FORMAT);
+    return;
   }
   const length = packet[1] === 0 ? readDvdStructure(reply, format, packet[6]!, unit.cdSectors) : 0;
   if (length === 0) invalidField(unit);

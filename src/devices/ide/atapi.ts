@@ -280,7 +280,10 @@ export class AtapiUnit {
   readonly #onRead = (error: Error | undefined): void => {
     const { core } = this;
     const { ioBuffer } = core.pio;
-    if (error) return this.failRead();
+    if (error) {
+      this.failRead();
+      return;
+    }
     const source = core.io!.buffer;
     const raw = this.#sectorBytes === CD_RAW_SECTOR_BYTES;
     for (let i = 0; i < this.#reading; i++) {

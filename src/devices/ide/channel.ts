@@ -162,13 +162,19 @@ export class IdeChannel {
   }
 
   #write16(offset: number, value: number): void {
-    if (offset === DATA) return this.writeData16(value);
+    if (offset === DATA) {
+      this.writeData16(value);
+      return;
+    }
     this.#writeRegister(offset, value & 0xff);
     this.#writeRegister(offset + 1, value >>> 8);
   }
 
   #write32(offset: number, value: number): void {
-    if (offset === DATA) return this.writeData32(value);
+    if (offset === DATA) {
+      this.writeData32(value);
+      return;
+    }
     for (let i = 0; i < 4; i++) this.#writeRegister(offset + i, (value >>> (8 * i)) & 0xff);
   }
 
