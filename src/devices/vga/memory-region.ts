@@ -11,20 +11,20 @@ export class BytesRegion implements IoRegion {
   /** False: writes are dropped. */
   readonly writable: boolean;
   readonly #view: DataView;
-  readonly #onWrite: ((offset: number, length: number) => void) | undefined;
+  readonly #beforeWrite: ((offset: number, length: number) => void) | undefined;
 
   constructor(
     name: string,
     bytes: Uint8Array,
     writable: boolean,
-    onWrite?: (offset: number, length: number) => void,
+    beforeWrite?: (offset: number, length: number) => void,
   ) {
     this.name = name;
     this.size = bytes.length;
     this.bytes = bytes;
     this.writable = writable;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.#onWrite = onWrite;
+    this.#beforeWrite = beforeWrite;
   }
 
   read8(offset: number): number {
@@ -41,19 +41,19 @@ export class BytesRegion implements IoRegion {
 
   write8(offset: number, value: number): void {
     if (!this.writable) return;
+    this.#beforeWrite?.(offset, 1);
     this.#view.setUint8(offset, value);
-    this.#onWrite?.(offset, 1);
   }
 
   write16(offset: number, value: number): void {
     if (!this.writable) return;
+    this.#beforeWrite?.(offset, 2);
     this.#view.setUint16(offset, value, true);
-    this.#onWrite?.(offset, 2);
   }
 
   write32(offset: number, value: number): void {
     if (!this.writable) return;
+    this.#beforeWrite?.(offset, 4);
     this.#view.setUint32(offset, value, true);
-    this.#onWrite?.(offset, 4);
   }
 }

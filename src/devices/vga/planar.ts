@@ -154,9 +154,9 @@ export class LegacyWindow implements IoRegion {
       address = ((address & ~1) << 1) | plane;
     }
     if (!(this.#mapMask & (1 << plane)) || address >= core.vram.length) return;
+    if (core.dirty !== undefined) core.dirty.mark(address, 1);
     core.vram[address] = value;
     core.touched = true;
-    if (core.dirty !== undefined) core.dirty.mark(address, 1);
   }
 
   #writeLatched(address: number, value: number): void {
@@ -188,9 +188,9 @@ export class LegacyWindow implements IoRegion {
       data = (data & bits) | (latch & ~bits);
     }
     const planes = this.#writePlanes;
+    if (core.dirty !== undefined) core.dirty.mark(address * 4, 4);
     core.vram32[address] = (core.vram32[address]! & ~planes) | (data & planes);
     core.touched = true;
-    if (core.dirty !== undefined) core.dirty.mark(address * 4, 4);
   }
 
   // Wider accesses are bytes in ascending order: the latches see each of them (QEMU's impl.max_access_size is 1).

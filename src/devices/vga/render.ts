@@ -7,13 +7,13 @@ import type { Ns } from '../../machine/clock.ts';
 import { drawGraphics, graphicsGeometry } from './graphics.ts';
 import { palette16, palette256 } from './palette.ts';
 import type { VgaCore } from './state.ts';
-import { GR_MISC, lineOffset, startAddress } from './state.ts';
+import { GR_MISC, VBE_YRES, vbeEnabled } from './state.ts';
 import { Surface } from './surface.ts';
 import { drawText, isDrawableText, textGeometry, textRows } from './text.ts';
 
 const PAGE_SHIFT = 12;
-/** Memory that text, fonts and the standard modes can show: four planes of 64 KiB. */
-const STANDARD_MEMORY = 0x40000;
+/** What start address and pitch registers can reach in standard modes, fonts included: 256 KiB and 1024 long lines. */
+const STANDARD_MEMORY = 0x40000 + 1024 * 2048;
 /** Until a mode is set the screen has this size (QEMU's placeholder surface). */
 const INITIAL_WIDTH = 640;
 const INITIAL_HEIGHT = 480;
@@ -63,7 +63,8 @@ export class Display {
     const { mode } = this;
     if (!this.#mayHaveChanged(mode, cursorShown)) return this.#surface;
     this.#core.touched = false;
-    this.#core.dirty?.clear();
+    const [first, last] = this.#visiblePages();
+    this.#core.dirty?.clear(first, last);
     this.#drawnMode = mode;
     this.#drawnCursor = cursorShown;
     if (mode === 'text') this.#renderText(cursorShown);
@@ -83,17 +84,21 @@ export class Display {
     if (this.#core.touched || mode !== this.#drawnMode) return true;
     if (mode === 'blank') return false;
     if (mode === 'text' && cursorShown !== this.#drawnCursor) return true;
-    const { dirty, state, vram } = this.#core;
+    const { dirty } = this.#core;
     // Without a log, writes to the linear framebuffer cannot be told.
     if (dirty === undefined) return true;
-    const start = startAddress(state) * 4;
-    const end = Math.max(start + lineOffset(state) * this.#surface.height, STANDARD_MEMORY);
-    // A frame that wraps around may show any page.
-    const wraps = end > vram.length;
-    const first = mode === 'text' || wraps || end === STANDARD_MEMORY ? 0 : start >>> PAGE_SHIFT;
-    const last = (wraps ? vram.length - 1 : end) >>> PAGE_SHIFT;
-    for (let page = first; page <= last; page++) if (dirty.isDirty(page)) return true;
-    return false;
+    const [first, last] = this.#visiblePages();
+    return dirty.isDirty(first, last);
+  }
+
+  /** First and last page that the picture may be made from. */
+  #visiblePages(): readonly [first: number, last: number] {
+    const { state, vram } = this.#core;
+    const lastPage = (vram.length >>> PAGE_SHIFT) - 1;
+    if (!vbeEnabled(state)) return [0, Math.min((STANDARD_MEMORY >>> PAGE_SHIFT) - 1, lastPage)];
+    const start = state.vbeStartAddr * 4;
+    const end = start + state.vbeLineOffset * state.vbeRegs[VBE_YRES]!;
+    return end > vram.length ? [0, lastPage] : [start >>> PAGE_SHIFT, Math.min(end >>> PAGE_SHIFT, lastPage)];
   }
 
   #renderText(cursorShown: boolean): void {

@@ -166,12 +166,12 @@ export const vgaCoreField = struct(vgaCoreVmState, { name: 'vga' });
 
 /** Who wants to know which bytes of video memory the device wrote. Called on the hot path: must not allocate. */
 export interface VramDirty {
-  /** The device wrote `length` bytes at `offset` of video memory. */
+  /** The device is about to change `length` bytes at `offset` of video memory. */
   mark(offset: number, length: number): void;
-  /** Whether page `page` (4 KiB) was written by anybody since {@link clear}. */
-  isDirty(page: number): boolean;
-  /** Forgets, for the display's purposes, what was written so far. */
-  clear(): void;
+  /** Whether any of the 4 KiB pages `first` to `last` was written, by the device or past it, since {@link clear}. */
+  isDirty(first: number, last: number): boolean;
+  /** Forgets, for the display's purposes, what was written to these pages so far. */
+  clear(first: number, last: number): void;
 }
 
 /** What the parts of the device share. One object, made once. */
@@ -223,7 +223,10 @@ export function createVgaCore(vram: Uint8Array, dirty: VramDirty | undefined): V
   return { state, vram, vram32, srVbe: new Uint8Array(8), dirty, touched: true };
 }
 
-/** Power-on values: all zero but the DISPI id and the bank mask (QEMU vga_common_reset; memory is kept). */
+/**
+ * Power-on values: all zero but the DISPI id and the bank mask (QEMU vga_common_reset; memory is kept). The latches,
+ * which QEMU's reset keeps, are cleared too: a machine that was reset does not depend on what ran before.
+ */
 export function resetVgaCore(core: VgaCore): void {
   const { state } = core;
   state.latch = 0;

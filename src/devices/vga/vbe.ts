@@ -140,8 +140,8 @@ function writeEnable(core: VgaCore, value: number): void {
     imposeVbeMode(core);
     if (!(value & VBE_NOCLEARMEM)) {
       const length = r[VBE_YRES]! * state.vbeLineOffset;
-      core.vram.fill(0, 0, length);
       core.dirty?.mark(0, length);
+      core.vram.fill(0, 0, length);
     }
   } else {
     state.bankOffset = 0;
@@ -179,13 +179,15 @@ export function writeVbeData(core: VgaCore, value: number): void {
 }
 
 /**
- * Ports 0x1ce-0x1d0. There are no byte handlers: byte accesses read all-ones and are dropped, as in QEMU. Data
- * answers at 0x1cf, where 16-bit accesses are unaligned, and at 0x1d0.
+ * Ports 0x1ce-0x1d0. Byte accesses read all-ones and are dropped, as in QEMU. Data answers at 0x1cf, where 16-bit
+ * accesses are unaligned, and at 0x1d0.
  */
 export function createVbePorts(core: VgaCore, refreshWindow: () => void): IoRegion {
   return {
     name: 'vbe',
     size: 3,
+    read8: () => 0xff,
+    write8: () => {},
     read16: (offset) => (offset === 0 ? core.state.vbeIndex : readVbeData(core)),
     write16: (offset, value) => {
       if (offset === 0) {
