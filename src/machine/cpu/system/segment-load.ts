@@ -36,7 +36,13 @@ export function setSegment(
   if (seg <= L.GS) updateSegment(c, seg);
 }
 
-export function setFromDescriptor(c: CpuState, seg: number, selector: number, low: number, high: number): void {
+export function setFromDescriptor(
+  c: CpuState,
+  seg: number,
+  selector: number,
+  low: number,
+  high: number,
+): void {
   setSegment(c, seg, selector, descriptorBase(low, high), descriptorLimit(low, high), high);
 }
 
