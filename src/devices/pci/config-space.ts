@@ -96,7 +96,7 @@ export const pciFunctionVmState: VmState<PciFunctionState> = {
   minimumVersion: 1,
   fields: {
     versionId: i32({ le: true, min: 0, max: 2 }),
-    config: buffer(PCI_CONFIG_SIZE, { type: 'pci config' }),
+    config: buffer(PCI_CONFIG_SIZE, { name: 'config[0]', type: 'pci config' }),
     irqState: buffer(PCI_PIN_COUNT * 4, { type: 'pci irq state' }),
   },
 };
