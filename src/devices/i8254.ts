@@ -17,8 +17,7 @@ export const PIT_HZ = 1_193_182;
 const FULL_COUNT = 0x10000;
 const CHANNEL_COUNT = 3;
 
-/** RW field of the control word, also what `readState`, `writeState` and `countLatched` hold. */
-const RW_LSB = 1;
+/** RW field of the control word, also what `readState`, `writeState` and `countLatched` hold; 1 is LSB only. */
 const RW_MSB = 2;
 /** LSB first, then MSB: next is the LSB. */
 const RW_WORD_LSB = 3;
