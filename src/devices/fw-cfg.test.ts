@@ -22,7 +22,7 @@ function make() {
     optionRoms: [{ file: 'genroms/linuxboot.bin', data: Uint8Array.of(0x55, 0xaa), bootFirst: true }],
   });
   device.reset();
-  const [ports, dma] = device.mappings().map((mapping) => mapping.region);
+  const [ports, dma] = device.ports().map((mapping) => mapping.region);
   const select = (item: number) => ports!.write16!(0, item);
   const read = (count: number) => Array.from({ length: count }, () => ports!.read8!(1));
   const text = (count: number) => String.fromCharCode(...read(count));

@@ -197,7 +197,7 @@ export class FwCfg implements Device<FwCfgState> {
     }));
   }
 
-  mappings(): readonly Mapping[] {
+  ports(): readonly Mapping[] {
     return [
       {
         base: 0x510,

@@ -137,7 +137,7 @@ export class AcpiHotplug {
     this.#state = state;
   }
 
-  mappings(): readonly Mapping[] {
+  ports(): readonly Mapping[] {
     return [
       {
         base: 0xae00,

@@ -133,7 +133,7 @@ export class PciHost implements Device<PciHostState> {
     this.#resetControl = resetControl;
   }
 
-  mappings(): readonly Mapping[] {
+  ports(): readonly Mapping[] {
     return [
       {
         base: 0xcf8,

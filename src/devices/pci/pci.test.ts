@@ -18,7 +18,7 @@ function machine() {
   const pam: number[] = new Array(13).fill(-1);
   const i440fx = new I440fx({ bus, ramSize: 128 << 20, setPam: (segment, mode) => (pam[segment] = mode) });
   const host = new PciHost({ bus, resetControl: piix3.resetControl });
-  const ports = host.mappings()[0]!.region;
+  const ports = host.ports()[0]!.region;
   const lfb = region('lfb', 0x1000000);
   const dma = region('bmdma', 16);
   const rom = region('rom', 0x10000);

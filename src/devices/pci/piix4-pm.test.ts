@@ -55,7 +55,7 @@ function make() {
   config.write(0x40, 4, 0x601);
   config.write(0x80, 1, 1);
   const region = (name: string) => [...io.mapped.keys()].find((each) => each.name === name)!;
-  const fixed = (name: string) => device.mappings().find((each) => each.region.name === name)!.region;
+  const fixed = (name: string) => device.ports().find((each) => each.region.name === name)!.region;
   return { io, bus, clock, sci, requests, device, config, region, fixed };
 }
 

@@ -189,7 +189,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
   }
 
   /** Fixed ports; the ACPI registers and the SMBus are mapped by configuration registers. */
-  mappings(): readonly Mapping[] {
+  ports(): readonly Mapping[] {
     const apm: IoRegion = {
       name: 'apm-io',
       size: 2,
@@ -199,7 +199,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
     return [
       { base: 0xb2, region: apm },
       { base: GPE0_BASE, region: this.#pm1.gpeRegion },
-      ...this.#hotplug.mappings(),
+      ...this.#hotplug.ports(),
     ];
   }
 
