@@ -99,7 +99,9 @@ function compareFields(
   const theirs = withUniqueNames(dump.Fields ?? []);
   let next = 0;
   for (const ours of flatten(schema)) {
-    const at = theirs.findIndex((f, i) => i >= next && (f.name === ours.name || f.field.field === ours.name));
+    const at = theirs.findIndex(
+      (f, i) => i >= next && (ours.name === 'unused' ? f.field.field : f.name) === ours.name,
+    );
     if (at < 0) {
       problems.push(
         `${path}: field ${ours.name} is not in QEMU's description, or not after ${theirs[next - 1]?.name}`,

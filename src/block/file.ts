@@ -1,0 +1,253 @@
+/**
+ * The file below an image: positioned reads and writes, with QEMU's words in its errors. Tests put a recording or a
+ * failing file in its place. Not here: O_DIRECT, io_uring, block devices' geometry.
+ */
+import { constants, open, stat, type FileHandle } from 'node:fs/promises';
+import { BlockError, type BlockErrorCode } from './errors.ts';
+import { type ImageLock, lockImage } from './lock.ts';
+
+export interface BlockFile {
+  readonly filename: string;
+  readonly readOnly: boolean;
+  /** Length in bytes. */
+  size(): Promise<number>;
+  /** Fills `target`; what lies beyond the end of the file reads as zero. */
+  read(offset: number, target: Uint8Array): Promise<void>;
+  write(offset: number, source: Uint8Array): Promise<void>;
+  /** Writes the parts one after another, in one request. */
+  writev(offset: number, parts: readonly Uint8Array[]): Promise<void>;
+  truncate(sizeBytes: number): Promise<void>;
+  /** Everything written before is durable. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OpenFileOptions {
+  readonly readOnly: boolean;
+  /** Default true. */
+  readonly lock?: boolean;
+  /** Other writers are no danger (a backing file that nobody should write, opened with `force-share`). */
+  readonly forceShare?: boolean;
+}
+
+/** The most buffers that one pwritev takes (IOV_MAX of Linux). */
+const MAX_IOVECS = 1024;
+/** One pread or pwrite moves at most this much (Linux stops at 0x7ffff000). */
+const MAX_TRANSFER = 0x4000_0000;
+
+const CODES: Record<string, BlockErrorCode> = {
+  ENOENT: 'not-found',
+  ENOSPC: 'no-space',
+  EDQUOT: 'no-space',
+  EFBIG: 'no-space',
+  EROFS: 'read-only',
+  EACCES: 'io',
+};
+
+/** What strerror says; Node's own messages repeat the call and the path. */
+const WORDS: Record<string, string> = {
+  ENOENT: 'No such file or directory',
+  EACCES: 'Permission denied',
+  EPERM: 'Operation not permitted',
+  EISDIR: 'Is a directory',
+  ENOTDIR: 'Not a directory',
+  ENOSPC: 'No space left on device',
+  EDQUOT: 'Disk quota exceeded',
+  EFBIG: 'File too large',
+  EIO: 'Input/output error',
+  EROFS: 'Read-only file system',
+  EMFILE: 'Too many open files',
+  ELOOP: 'Too many levels of symbolic links',
+  ENAMETOOLONG: 'File name too long',
+  EEXIST: 'File exists',
+  EINVAL: 'Invalid argument',
+};
+
+/** A host error as a BlockError: `what` is QEMU's sentence without the reason. */
+export function hostError(what: string, filename: string, cause: unknown, offset?: number): BlockError {
+  if (cause instanceof BlockError) return cause;
+  const errno = (cause as { code?: unknown } | null)?.code;
+  const name = typeof errno === 'string' ? errno : '';
+  const reason = WORDS[name] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new BlockError(CODES[name] ?? 'io', `${what}: ${reason}`, {
+    file: filename,
+    cause,
+    ...(offset === undefined ? {} : { offset }),
+  });
+}
+
+export async function openFile(filename: string, options: OpenFileOptions): Promise<BlockFile> {
+  const what = `Could not open '${filename}'`;
+  let handle: FileHandle;
+  try {
+    if ((await stat(filename)).isDirectory()) {
+      throw Object.assign(new Error('directory'), { code: 'EISDIR' });
+    }
+    handle = await open(filename, options.readOnly ? constants.O_RDONLY : constants.O_RDWR);
+  } catch (error) {
+    throw hostError(what, filename, error);
+  }
+  try {
+    const lock =
+      options.lock === false
+        ? undefined
+        : await lockImage(handle, filename, {
+            write: !options.readOnly,
+            forceShare: options.forceShare === true,
+          });
+    return new HostFile(filename, options.readOnly, handle, lock);
+  } catch (error) {
+    await handle.close();
+    throw hostError(what, filename, error);
+  }
+}
+
+/** A new file of length 0; an existing one is locked, then emptied. */
+export async function createFile(filename: string): Promise<BlockFile> {
+  let handle: FileHandle;
+  try {
+    handle = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644);
+  } catch (error) {
+    throw hostError(`Could not create '${filename}'`, filename, error);
+  }
+  try {
+    const lock = await lockImage(handle, filename, { write: true, forceShare: false });
+    await handle.truncate(0);
+    return new HostFile(filename, false, handle, lock);
+  } catch (error) {
+    await handle.close();
+    throw hostError(`Could not create '${filename}'`, filename, error);
+  }
+}
+
+class HostFile implements BlockFile {
+  readonly filename: string;
+  readonly readOnly: boolean;
+  readonly #handle: FileHandle;
+  readonly #lock: ImageLock | undefined;
+  #closed = false;
+
+  constructor(filename: string, readOnly: boolean, handle: FileHandle, lock: ImageLock | undefined) {
+    this.filename = filename;
+    this.readOnly = readOnly;
+    this.#handle = handle;
+    this.#lock = lock;
+  }
+
+  async size(): Promise<number> {
+    try {
+      const stats = await this.#handle.stat();
+      if (stats.isBlockDevice()) return await deviceSize(this.#handle);
+      return stats.size;
+    } catch (error) {
+      throw hostError(`Could not get the size of '${this.filename}'`, this.filename, error);
+    }
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    this.#assertOpen();
+    let done = 0;
+    try {
+      while (done < target.length) {
+        const want = Math.min(target.length - done, MAX_TRANSFER);
+        const { bytesRead } = await this.#handle.read(target, done, want, offset + done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      throw hostError(`Could not read '${this.filename}'`, this.filename, error, offset + done);
+    }
+    if (done < target.length) target.fill(0, done);
+  }
+
+  async write(offset: number, source: Uint8Array): Promise<void> {
+    this.#assertOpen();
+    let done = 0;
+    try {
+      while (done < source.length) {
+        const want = Math.min(source.length - done, MAX_TRANSFER);
+        done += (await this.#handle.write(source, done, want, offset + done)).bytesWritten;
+      }
+    } catch (error) {
+      throw hostError(`Could not write '${this.filename}'`, this.filename, error, offset + done);
+    }
+  }
+
+  async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    this.#assertOpen();
+    let at = offset;
+    for (let first = 0; first < parts.length; first += MAX_IOVECS) {
+      const batch = parts.slice(first, first + MAX_IOVECS);
+      let total = 0;
+      for (const part of batch) total += part.length;
+      let written = 0;
+      try {
+        if (total <= MAX_TRANSFER) written = (await this.#handle.writev(batch, at)).bytesWritten;
+      } catch (error) {
+        throw hostError(`Could not write '${this.filename}'`, this.filename, error, at);
+      }
+      if (written < total) await this.#writeRest(at, batch, written);
+      at += total;
+    }
+  }
+
+  /** After a short pwritev: what is left, part by part. */
+  async #writeRest(offset: number, parts: readonly Uint8Array[], written: number): Promise<void> {
+    let start = 0;
+    for (const part of parts) {
+      const skip = Math.max(0, Math.min(part.length, written - start));
+      if (skip < part.length) await this.write(offset + start + skip, part.subarray(skip));
+      start += part.length;
+    }
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#assertOpen();
+    try {
+      await this.#handle.truncate(sizeBytes);
+    } catch (error) {
+      throw hostError(`Could not resize '${this.filename}'`, this.filename, error);
+    }
+  }
+
+  async flush(): Promise<void> {
+    this.#assertOpen();
+    if (this.readOnly) return;
+    try {
+      await this.#handle.datasync();
+    } catch (error) {
+      throw hostError(`Could not flush '${this.filename}'`, this.filename, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#lock?.release();
+    await this.#handle.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new BlockError('closed', `'${this.filename}' is closed`, { file: this.filename });
+  }
+}
+
+/** fstat gives 0 for a block device: find the last readable byte by halving. */
+async function deviceSize(handle: FileHandle): Promise<number> {
+  const probe = new Uint8Array(1);
+  const readable = async (at: number): Promise<boolean> =>
+    (await handle.read(probe, 0, 1, at)).bytesRead === 1;
+  let low = 0;
+  let high = 512;
+  while (high < 2 ** 50 && (await readable(high - 1))) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 512) {
+    const middle = low + Math.floor((high - low) / 1024) * 512;
+    if (await readable(middle - 1 + 512)) low = middle + 512;
+    else high = middle;
+    if (high <= low) break;
+  }
+  return low;
+}

@@ -1,0 +1,147 @@
+/**
+ * Opening an image by name: format given or probed, backing chain, `-snapshot`. Names inside an image are plain paths:
+ * `json:` and protocols are refused there and here (CVE-2024-4467 and its kin).
+ */
+import { dirname, isAbsolute, join } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import type { BlockNode } from './block-node.ts';
+import { BlockError } from './errors.ts';
+import { type BlockFile, openFile } from './file.ts';
+import { copyOnWrite } from './filters/copy-on-write.ts';
+import { probe, PROBE_BYTES } from './probe.ts';
+import { openQcow2 } from './qcow2/qcow2.ts';
+import { openRaw } from './raw/raw.ts';
+
+/** Images in a backing chain, the first one included. */
+export const MAX_CHAIN_DEPTH = 512;
+
+export interface OpenImageOptions {
+  /** `raw` or `qcow2`; without it the first sector tells, and a raw disk's first sector is guarded. */
+  readonly format?: string;
+  readonly readOnly?: boolean;
+  /** Writes go to memory and are lost on close (`-snapshot`). */
+  readonly snapshot?: boolean;
+  /** False: the image is opened alone, holes read as zero. */
+  readonly backing?: boolean;
+  /** In place of what the header names; relative to the current folder. */
+  readonly backingFile?: string;
+  readonly backingFormat?: string;
+  /** Bytes of metadata cache for each image. */
+  readonly cacheBytes?: number;
+  /** Default true. */
+  readonly lock?: boolean;
+  readonly forceShare?: boolean;
+  /** In place of the host's files, for tests. */
+  readonly openFile?: typeof openFile;
+  /** Told what the user should know, for example that a format was guessed. */
+  readonly warn?: (message: string) => void;
+}
+
+export async function openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
+  const { snapshot = false } = options;
+  const readOnly = options.readOnly === true || snapshot;
+  const node = await openLayer(plainName(filename), options.format, readOnly, options, []);
+  return snapshot && options.readOnly !== true ? copyOnWrite(node) : node;
+}
+
+/** `file:` is taken off; any other protocol is refused by its name. */
+export function plainName(filename: string): string {
+  const protocol = /^([^/:]+):/.exec(filename)?.[1];
+  if (protocol === undefined) return filename;
+  if (protocol === 'file') return filename.slice(5);
+  const message = protocol === 'json' ? `'json:' names are not supported` : `Unknown protocol '${protocol}'`;
+  throw new BlockError('unsupported', `Could not open '${filename}': ${message}`, {
+    file: filename,
+    field: 'protocol',
+    found: protocol,
+    expected: 'a plain path',
+  });
+}
+
+async function openLayer(
+  filename: string,
+  format: string | undefined,
+  readOnly: boolean,
+  options: OpenImageOptions,
+  chain: readonly string[],
+): Promise<BlockNode> {
+  const file = await (options.openFile ?? openFile)(filename, {
+    readOnly,
+    ...(options.lock === undefined ? {} : { lock: options.lock }),
+    ...(options.forceShare === undefined ? {} : { forceShare: options.forceShare }),
+  });
+  const actual = format ?? (await probeFile(file));
+  if (actual === 'raw') {
+    if (format === undefined && !readOnly) warnProbed(filename, options);
+    return openRaw(file, { probed: format === undefined });
+  }
+  if (actual !== 'qcow2') {
+    await file.close();
+    throw new BlockError('unsupported', `Could not open '${filename}': Unknown driver '${actual}'`, {
+      file: filename,
+      field: 'format',
+      found: actual,
+      expected: 'raw or qcow2',
+    });
+  }
+  return openQcow2(file, {
+    ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
+    openBacking: (name, backingFormat) => openBacking(filename, name, backingFormat, options, chain),
+  });
+}
+
+async function probeFile(file: BlockFile): Promise<string> {
+  try {
+    const start = Buffer.alloc(PROBE_BYTES);
+    await file.read(0, start);
+    return probe(start);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function warnProbed(filename: string, options: OpenImageOptions): void {
+  options.warn?.(
+    `Image format was not specified for '${filename}' and probing guessed raw.\n` +
+      '         Automatically detecting the format is dangerous for raw images, ' +
+      'write operations on block 0 will be restricted.\n' +
+      "         Specify the 'raw' format explicitly to remove the restrictions.",
+  );
+}
+
+/** `name` is what the header of `overlay` says, unless the user said better about the first image of the chain. */
+async function openBacking(
+  overlay: string,
+  name: string,
+  format: string | undefined,
+  options: OpenImageOptions,
+  chain: readonly string[],
+): Promise<BlockNode | undefined> {
+  if (options.backing === false) return undefined;
+  const own = chain.length === 0 ? options.backingFile : undefined;
+  const plain = plainName(own ?? name);
+  const path = own !== undefined || isAbsolute(plain) ? plain : join(dirname(overlay), plain);
+  const above = [...chain, await realName(overlay)];
+  const fail = (code: 'limit' | 'corrupt', message: string, found: string | number): never => {
+    throw new BlockError(code, `Could not open backing file of '${overlay}': ${message}`, {
+      file: overlay,
+      section: 'header',
+      field: 'backing_file',
+      found,
+    });
+  };
+  if (above.includes(await realName(path))) fail('corrupt', `'${path}' is in its own backing chain`, path);
+  if (above.length >= MAX_CHAIN_DEPTH) fail('limit', `more than ${MAX_CHAIN_DEPTH} images`, above.length + 1);
+  const backingFormat = (own === undefined ? undefined : options.backingFormat) ?? format;
+  return openLayer(path, backingFormat, true, options, above);
+}
+
+async function realName(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch {
+    // It cannot be opened either; that error says more.
+    return path;
+  }
+}

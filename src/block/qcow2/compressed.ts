@@ -1,0 +1,97 @@
+/**
+ * Compressed clusters: where they lie and how they are expanded. zlib data is a raw deflate stream with a 4 KiB window,
+ * zstd needs a Node that has it. What follows the stream in its last sector belongs to others and is ignored.
+ */
+import * as zlib from 'node:zlib';
+import { BlockError } from '../errors.ts';
+import type { Qcow2Image } from './image.ts';
+import { MAX_HOST_OFFSET } from './limits.ts';
+
+const SECTOR_BYTES = 512;
+
+type ZstdDecompress = (
+  data: Uint8Array,
+  options: { maxOutputLength: number },
+  done: (error: Error | null, result: Buffer) => void,
+) => void;
+const zstd = (zlib as unknown as { zstdDecompress?: ZstdDecompress }).zstdDecompress;
+
+/** Whether this Node expands `compressionType`. */
+export function canDecompress(compressionType: number): boolean {
+  return compressionType === 0 || zstd !== undefined;
+}
+
+/** Host offset and length in whole sectors of a compressed entry. */
+export function compressedExtent(
+  image: Qcow2Image,
+  table: Buffer,
+  entry: number,
+): { offset: number; bytes: number } {
+  // Bits 0 … x-1 are the offset, x … 61 the number of further sectors; x = 62 - (cluster_bits - 8), so 49 to 61.
+  const x = 62 - (image.clusterBits - 8);
+  const hi = table.readUInt32BE(entry * 8);
+  const lo = table.readUInt32BE(entry * 8 + 4);
+  const offset = (hi & (2 ** (x - 32) - 1)) * 2 ** 32 + lo;
+  const sectors = ((hi & 0x3fff_ffff) >>> (x - 32)) + 1;
+  if (offset > MAX_HOST_OFFSET || offset < image.clusterSize) {
+    image.corrupt(
+      'Compressed cluster offset invalid',
+      'L2 table',
+      `entry ${entry}`,
+      entry * 8,
+      offset,
+      'an offset in the file',
+    );
+  }
+  return { offset, bytes: sectors * SECTOR_BYTES - (offset % SECTOR_BYTES) };
+}
+
+/** The whole cluster of entry `entry`. */
+export async function readCompressed(image: Qcow2Image, table: Buffer, entry: number): Promise<Uint8Array> {
+  const { offset, bytes } = compressedExtent(image, table, entry);
+  const input = Buffer.allocUnsafe(bytes);
+  await image.file.read(offset, input);
+  try {
+    const output = await expand(image.header.compressionType, input, image.clusterSize);
+    if (output.length === image.clusterSize) return output;
+    throw new Error(`${output.length} bytes instead of ${image.clusterSize}`);
+  } catch (cause) {
+    throw new BlockError('corrupt', `'${image.filename}': compressed cluster cannot be expanded`, {
+      file: image.filename,
+      section: 'compressed cluster',
+      offset,
+      cause,
+    });
+  }
+}
+
+/** Stops when a cluster is full: a bomb expands no further. */
+function expand(type: number, input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    if (type === 1) {
+      zstd!(input, { maxOutputLength: clusterSize }, (error, result) =>
+        error ? reject(error) : resolve(result),
+      );
+      return;
+    }
+    const inflate = zlib.createInflateRaw({
+      chunkSize: clusterSize,
+      finishFlush: zlib.constants.Z_SYNC_FLUSH,
+    });
+    const output = new Uint8Array(clusterSize);
+    let length = 0;
+    const finish = (): void => {
+      inflate.destroy();
+      resolve(output.subarray(0, length));
+    };
+    inflate.on('data', (chunk: Uint8Array) => {
+      const take = Math.min(chunk.length, clusterSize - length);
+      output.set(chunk.subarray(0, take), length);
+      length += take;
+      if (length === clusterSize) finish();
+    });
+    inflate.on('end', finish);
+    inflate.on('error', reject);
+    inflate.end(input);
+  });
+}

@@ -1,0 +1,314 @@
+/**
+ * Internal snapshots: made, applied, deleted, each in one transaction with the image to itself. L2 tables that the
+ * active disk and a snapshot share have the COPIED flag nowhere; where a table has to lose or gain the flag, it is
+ * written anew.
+ */
+import type { SnapshotInfo, SnapshotMeta } from '../block-node.ts';
+import { BlockError } from '../errors.ts';
+import { entryIsCopied, entryOffset, setCopied, setEntry } from './be64.ts';
+import { l1EntriesFor } from './header.ts';
+import type { Qcow2Image } from './image.ts';
+import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
+import { COMPRESSED, hostOffset, kindOf } from './references.ts';
+import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
+import { Transaction } from './transaction.ts';
+
+/** VM state of a snapshot to be: host offsets of its clusters by index, 0 where there is none. */
+export interface VmStateClusters {
+  readonly offsets: readonly number[];
+  /** Whether the cluster at an index is new (count 0 on disk) or shared with a snapshot. */
+  readonly bytes: number;
+}
+
+export function snapshotInfo(snapshot: Snapshot): SnapshotInfo {
+  const { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount } = snapshot;
+  return { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount };
+}
+
+/** By id first, then by tag, as QEMU searches. */
+export function findSnapshot(image: Qcow2Image, idOrTag: string): Snapshot {
+  const { snapshots } = image;
+  const found = snapshots.find((s) => s.id === idOrTag) ?? snapshots.find((s) => s.tag === idOrTag);
+  if (found !== undefined) return found;
+  throw new BlockError('not-found', `Snapshot '${idOrTag}' does not exist in '${image.filename}'`, {
+    file: image.filename,
+    section: 'snapshot table',
+    found: idOrTag,
+  });
+}
+
+/** L1 table of a snapshot, padded to whole sectors and to `entries`. */
+export async function readSnapshotL1(image: Qcow2Image, snapshot: Snapshot, entries = 0): Promise<Buffer> {
+  const bytes = snapshot.l1Entries * 8;
+  const l1 = Buffer.alloc(l1Bytes(Math.max(snapshot.l1Entries, entries)));
+  if (bytes > 0) await image.file.read(snapshot.l1Offset, l1.subarray(0, bytes));
+  return l1;
+}
+
+/** Whole sectors: L1 sectors are written whole. */
+export function l1Bytes(entries: number): number {
+  return Math.ceil((entries * 8) / 512) * 512;
+}
+
+function nextId(snapshots: readonly Snapshot[]): string {
+  let max = 0;
+  for (const { id } of snapshots) max = Math.max(max, Number.parseInt(id, 10) || 0);
+  return String(max + 1);
+}
+
+function checkMeta(image: Qcow2Image, meta: SnapshotMeta): void {
+  const tagBytes = Buffer.byteLength(meta.tag);
+  const limit = (field: string, found: number | string, expected: string): never => {
+    throw new BlockError('limit', `'${image.filename}': snapshot ${field} is beyond its limit`, {
+      file: image.filename,
+      section: 'snapshot table',
+      field,
+      found,
+      expected,
+    });
+  };
+  if (tagBytes === 0 || tagBytes > MAX_SNAPSHOT_NAME_BYTES) {
+    limit('tag', tagBytes, `1 to ${MAX_SNAPSHOT_NAME_BYTES} bytes`);
+  }
+  if (image.snapshots.length >= MAX_SNAPSHOTS)
+    limit('count', image.snapshots.length + 1, `at most ${MAX_SNAPSHOTS}`);
+}
+
+/** Makes a snapshot of the disk, with `vmState` if given, in place of one of the same tag. */
+export function createSnapshot(
+  image: Qcow2Image,
+  meta: SnapshotMeta,
+  vmState?: VmStateClusters,
+): Promise<SnapshotInfo> {
+  return exclusively(image, async () => {
+    checkMeta(image, meta);
+    const transaction = new Transaction(image);
+    const diskEntries = l1EntriesFor(image.header.sizeBytes, image.clusterBits);
+    const active = Buffer.alloc(image.l1.length);
+    image.l1.copy(active, 0, 0, diskEntries * 8);
+    await shareTables(image, transaction, active, diskEntries);
+    await dropEntries(image, transaction, image.l1, diskEntries, image.header.l1Entries);
+    const l2Tables = vmState === undefined ? [] : buildVmTables(image, vmState);
+    const entries = Math.max(diskEntries + l2Tables.length, diskEntries);
+    if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
+    const l1 = Buffer.alloc(l1Bytes(entries));
+    active.copy(l1, 0, 0, diskEntries * 8);
+    for (const [i, table] of l2Tables.entries()) {
+      await transaction.changeEntries(table, 1);
+      setEntry(l1, diskEntries + i, await transaction.writeL2(table), 0, 0);
+    }
+    const l1Offset = await transaction.allocate(entries * 8);
+    if (entries > 0) await transaction.write(l1Offset, l1);
+    await transaction.replaceL1(active, image.header.l1Entries);
+    const replaced = image.snapshots.find((s) => s.tag === meta.tag);
+    const made: Snapshot = {
+      l1Offset,
+      l1Entries: entries,
+      id: nextId(image.snapshots),
+      tag: meta.tag,
+      dateSec: meta.dateSec,
+      dateNsec: meta.dateNsec,
+      vmClockNs: meta.vmClockNs,
+      icount: meta.icount,
+      vmStateBytes: vmState?.bytes ?? 0,
+      diskBytes: image.header.sizeBytes,
+      unknownExtra: Buffer.alloc(0),
+    };
+    if (replaced !== undefined) await dropSnapshot(image, transaction, replaced);
+    await putSnapshots(transaction, [...image.snapshots.filter((s) => s !== replaced), made]);
+    await transaction.commit();
+    return snapshotInfo(made);
+  });
+}
+
+export function deleteSnapshot(image: Qcow2Image, idOrTag: string): Promise<void> {
+  return exclusively(image, async () => {
+    const snapshot = findSnapshot(image, idOrTag);
+    const transaction = new Transaction(image);
+    const l1 = await dropSnapshot(image, transaction, snapshot);
+    await regainCopied(image, transaction, l1);
+    await putSnapshots(
+      transaction,
+      image.snapshots.filter((s) => s !== snapshot),
+    );
+    await transaction.commit();
+  });
+}
+
+export function applySnapshot(image: Qcow2Image, idOrTag: string): Promise<void> {
+  return exclusively(image, async () => {
+    const snapshot = findSnapshot(image, idOrTag);
+    const transaction = new Transaction(image);
+    const diskEntries = vmStateL1Index(snapshot, image.clusterBits);
+    const source = await readSnapshotL1(image, snapshot, diskEntries);
+    const active = Buffer.alloc(l1Bytes(diskEntries));
+    source.copy(active, 0, 0, diskEntries * 8);
+    for (let i = 0; i < diskEntries; i++) {
+      const offset = image.l2Offset(active, i);
+      if (offset !== 0) await shareForActive(image, transaction, active, i, offset);
+    }
+    await dropEntries(image, transaction, image.l1, 0, image.header.l1Entries);
+    await transaction.replaceL1(active, diskEntries);
+    transaction.header.sizeBytes = snapshot.diskBytes;
+    await transaction.commit();
+  });
+}
+
+/** The image to itself, nothing dirty, the mutex held. */
+function exclusively<T>(image: Qcow2Image, task: () => Promise<T>): Promise<T> {
+  return image.gate.exclusive(() =>
+    image.mutex.run(async () => {
+      image.assertWritable();
+      await image.settle();
+      return task();
+    }),
+  );
+}
+
+function tooLarge(image: Qcow2Image, bytes: number): BlockError {
+  return new BlockError('limit', `'${image.filename}': L1 table would be too large`, {
+    file: image.filename,
+    section: 'snapshot L1 table',
+    field: 'size',
+    found: bytes,
+    expected: `at most ${MAX_L1_BYTES}`,
+  });
+}
+
+/** Every table of the active disk and all it names gets one reference more and loses its COPIED flags. */
+async function shareTables(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  entries: number,
+): Promise<void> {
+  for (let i = 0; i < entries; i++) {
+    const offset = image.l2Offset(l1, i);
+    if (offset === 0) continue;
+    const table = await image.l2Cache.get(offset);
+    await transaction.changeEntries(table, 1);
+    if (hasCopied(table)) {
+      const clean = withoutCopied(table);
+      const moved = await transaction.writeL2(clean);
+      await transaction.change(moved / image.clusterSize, 1);
+      await transaction.change(offset / image.clusterSize, -1);
+      setEntry(l1, i, moved, 0, 0);
+    } else {
+      await transaction.change(offset / image.clusterSize, 1);
+      setEntry(l1, i, offset, 0, 0);
+    }
+  }
+}
+
+/** A snapshot's table becomes one of the active disk too; with stray COPIED flags it gets a copy of its own. */
+async function shareForActive(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  index: number,
+  offset: number,
+): Promise<void> {
+  const table = await image.l2Cache.get(offset);
+  await transaction.changeEntries(table, 1);
+  if (hasCopied(table)) {
+    setEntry(l1, index, await transaction.writeL2(withoutCopied(table)), 0, 0);
+    setCopied(l1, index, true);
+  } else {
+    await transaction.change(offset / image.clusterSize, 1);
+    setEntry(l1, index, offset, 0, 0);
+  }
+}
+
+function hasCopied(table: Buffer): boolean {
+  for (let at = 0; at < table.length; at += 8) {
+    if ((table[at]! & 0x80) !== 0) return true;
+  }
+  return false;
+}
+
+function withoutCopied(table: Buffer): Buffer {
+  const clean = Buffer.from(table);
+  for (let at = 0; at < clean.length; at += 8) clean[at] = clean[at]! & 0x7f;
+  return clean;
+}
+
+/** Tables `from` … `to`-1 of an L1 table lose one reference, and so does all that they name. */
+async function dropEntries(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  from: number,
+  to: number,
+): Promise<void> {
+  for (let i = from; i < to; i++) {
+    const offset = image.l2Offset(l1, i);
+    if (offset === 0) continue;
+    await transaction.changeEntries(await image.l2Cache.get(offset), -1);
+    await transaction.change(offset / image.clusterSize, -1);
+  }
+}
+
+/** Gives its L1 table. */
+async function dropSnapshot(
+  image: Qcow2Image,
+  transaction: Transaction,
+  snapshot: Snapshot,
+): Promise<Buffer> {
+  const l1 = await readSnapshotL1(image, snapshot);
+  await dropEntries(image, transaction, l1, 0, snapshot.l1Entries);
+  await transaction.changeRange(snapshot.l1Offset, snapshot.l1Entries * 8, -1);
+  return l1;
+}
+
+function putSnapshots(transaction: Transaction, snapshots: readonly Snapshot[]): Promise<void> {
+  return transaction.replaceSnapshots(snapshots, serializeSnapshots(snapshots));
+}
+
+/** After a snapshot with table `gone` lost its references: what the active disk has alone now is COPIED. */
+async function regainCopied(image: Qcow2Image, transaction: Transaction, gone: Buffer): Promise<void> {
+  const { clusterSize } = image;
+  const l1 = Buffer.from(image.l1);
+  for (let i = 0; i < image.header.l1Entries && i * 8 < gone.length; i++) {
+    const offset = image.l2Offset(l1, i);
+    if (offset === 0 || entryOffset(gone, i) === 0) continue;
+    const alone = (await transaction.refcount(offset / clusterSize)) === 1;
+    setCopied(l1, i, alone);
+    if (!alone) continue;
+    const table = await withCopied(image, transaction, await image.l2Cache.get(offset));
+    if (table === undefined) continue;
+    await transaction.change(offset / clusterSize, -1);
+    setEntry(l1, i, await transaction.writeL2(table), 0, 0);
+    setCopied(l1, i, true);
+  }
+  await transaction.replaceL1(l1, image.header.l1Entries);
+}
+
+/** A copy of a table whose COPIED flags say what the counts say, or undefined if it says so already. */
+export async function withCopied(
+  image: Qcow2Image,
+  transaction: Transaction,
+  table: Buffer,
+): Promise<Buffer | undefined> {
+  let copy: Buffer | undefined;
+  for (let entry = 0; entry < image.l2Entries; entry++) {
+    if (kindOf(table, entry) === COMPRESSED) continue;
+    const host = hostOffset(image, table, entry);
+    if (host === 0) continue;
+    const alone = (await transaction.refcount(host / image.clusterSize)) === 1;
+    if (alone === entryIsCopied(table, entry)) continue;
+    copy ??= Buffer.from(table);
+    setCopied(copy, entry, alone);
+  }
+  return copy;
+}
+
+/** L2 tables of a VM state. */
+function buildVmTables(image: Qcow2Image, vmState: VmStateClusters): Buffer[] {
+  const tables: Buffer[] = [];
+  for (const [index, offset] of vmState.offsets.entries()) {
+    const at = Math.floor(index / image.l2Entries);
+    while (tables.length <= at) tables.push(Buffer.alloc(image.clusterSize));
+    if (offset !== 0) setEntry(tables[at]!, index % image.l2Entries, offset, 0, 0);
+  }
+  return tables;
+}

@@ -1,0 +1,284 @@
+/**
+ * Changes of metadata that must happen as a whole: snapshots made, applied, deleted; a longer refcount table.
+ *
+ * All that changes (refcount blocks, the refcount table, L1 and L2 tables, the snapshot table) is written to clusters that
+ * are free both before and after; then one write of the header's first sector, which holds all their offsets, switches to
+ * the new state. The clusters of the old state are free in the new counts. Nothing is ever seen half done, nothing leaks.
+ */
+import { BlockError } from '../errors.ts';
+import { setEntry } from './be64.ts';
+import { HEADER_PATCH_BYTES, patchHeader, type Qcow2Header } from './header.ts';
+import type { Qcow2Image } from './image.ts';
+import { MAX_REFCOUNT_TABLE_BYTES } from './limits.ts';
+import { getRefcount, maxRefcount, setRefcount } from './refcount.ts';
+import { forEachReference } from './references.ts';
+import type { Snapshot } from './snapshot-table.ts';
+
+interface ShadowBlock {
+  readonly oldOffset: number;
+  readonly data: Buffer;
+  newOffset: number;
+}
+
+interface PendingWrite {
+  readonly offset: number;
+  readonly data: Buffer;
+}
+
+/** Written out early when more is waiting. */
+const MAX_PENDING_BYTES = 8 * 1024 * 1024;
+
+/** Needs the image's mutex from its creation until commit; a snapshot operation also the gate. */
+export class Transaction {
+  /** Fields of the state to come. */
+  readonly header: Qcow2Header;
+  readonly #image: Qcow2Image;
+  readonly #blocks = new Map<number, ShadowBlock>();
+  #writes: PendingWrite[] = [];
+  #writeBytes = 0;
+  readonly #newL2 = new Map<number, Buffer>();
+  readonly #freed: number[] = [];
+  #l1: Buffer | undefined;
+  #snapshots: { list: readonly Snapshot[]; bytes: number } | undefined;
+  #memoIndex = -1;
+  #memoData: Buffer | undefined;
+
+  constructor(image: Qcow2Image) {
+    this.#image = image;
+    this.header = { ...image.header };
+  }
+
+  /** The block to change; a copy of its own. */
+  async block(index: number): Promise<Buffer> {
+    if (index === this.#memoIndex) return this.#memoData!;
+    let shadow = this.#blocks.get(index);
+    if (shadow === undefined) {
+      const oldOffset = this.#image.refcounts.blockOffset(index);
+      const base = await this.#image.refcounts.block(index);
+      const data = base === undefined ? Buffer.alloc(this.#image.clusterSize) : Buffer.from(base);
+      shadow = { oldOffset, data, newOffset: 0 };
+      this.#blocks.set(index, shadow);
+    }
+    this.#memoIndex = index;
+    this.#memoData = shadow.data;
+    return shadow.data;
+  }
+
+  async refcount(cluster: number): Promise<number> {
+    const { blockEntries, order } = this.#image.refcounts;
+    const shadow = this.#blocks.get(Math.floor(cluster / blockEntries));
+    if (shadow === undefined) return this.#image.refcounts.get(cluster);
+    return getRefcount(shadow.data, cluster % blockEntries, order);
+  }
+
+  async change(cluster: number, delta: number): Promise<void> {
+    const { refcounts } = this.#image;
+    const index = Math.floor(cluster / refcounts.blockEntries);
+    this.#bump(index === this.#memoIndex ? this.#memoData! : await this.block(index), cluster, delta);
+  }
+
+  #bump(data: Buffer, cluster: number, delta: number): void {
+    const { refcounts } = this.#image;
+    const at = cluster % refcounts.blockEntries;
+    const value = getRefcount(data, at, refcounts.order) + delta;
+    if (value < 0) throw refcounts.underflow(cluster);
+    if (value > maxRefcount(refcounts.order)) throw refcounts.overflow(cluster);
+    setRefcount(data, at, refcounts.order, value);
+    if (value === 0) this.#freed.push(cluster);
+  }
+
+  async set(cluster: number, value: number): Promise<void> {
+    const { refcounts } = this.#image;
+    if (value > maxRefcount(refcounts.order)) throw refcounts.overflow(cluster);
+    const data = await this.block(Math.floor(cluster / refcounts.blockEntries));
+    setRefcount(data, cluster % refcounts.blockEntries, refcounts.order, value);
+    if (value === 0) this.#freed.push(cluster);
+  }
+
+  /** One reference more or less to every cluster that an L2 table's entries name. */
+  async changeEntries(table: Buffer, delta: number): Promise<void> {
+    const { blockEntries } = this.#image.refcounts;
+    const missing = new Set<number>();
+    forEachReference(this.#image, table, (cluster) => {
+      const index = Math.floor(cluster / blockEntries);
+      if (!this.#blocks.has(index)) missing.add(index);
+    });
+    for (const index of missing) await this.block(index);
+    forEachReference(this.#image, table, (cluster) => {
+      const index = Math.floor(cluster / blockEntries);
+      if (index !== this.#memoIndex) {
+        this.#memoIndex = index;
+        this.#memoData = this.#blocks.get(index)!.data;
+      }
+      this.#bump(this.#memoData!, cluster, delta);
+    });
+  }
+
+  async changeRange(offset: number, bytes: number, delta: number): Promise<void> {
+    const { clusterSize } = this.#image;
+    const first = offset / clusterSize;
+    for (let i = 0; i < Math.ceil(bytes / clusterSize); i++) await this.change(first + i, delta);
+  }
+
+  /** Host offset of `bytes` of new contiguous clusters, each with count 1. 0 for no bytes. */
+  async allocate(bytes: number): Promise<number> {
+    const { clusterSize, refcounts } = this.#image;
+    const count = Math.ceil(bytes / clusterSize);
+    if (count === 0) return 0;
+    const run = await refcounts.findFree(count, true, (index) => this.#blocks.get(index)?.data);
+    for (let i = 0; i < count; i++) await this.change(run.cluster + i, 1);
+    this.#image.noteEnd((run.cluster + count) * clusterSize);
+    return run.cluster * clusterSize;
+  }
+
+  /** `data` goes to clusters that this transaction allocated. It must not change any more. */
+  async write(offset: number, data: Buffer): Promise<void> {
+    this.#writes.push({ offset, data });
+    this.#writeBytes += data.length;
+    if (this.#writeBytes > MAX_PENDING_BYTES) await this.#writeOut();
+  }
+
+  /** A new L2 table; gives its offset. */
+  async writeL2(table: Buffer): Promise<number> {
+    const offset = await this.allocate(table.length);
+    this.#newL2.set(offset, table);
+    await this.write(offset, table);
+    return offset;
+  }
+
+  /** A new active L1 table of `entries` (padded to sectors); the old one's clusters become free. */
+  async replaceL1(l1: Buffer, entries: number): Promise<void> {
+    const old = this.#image.header;
+    await this.changeRange(old.l1Offset, old.l1Entries * 8, -1);
+    this.header.l1Offset = await this.allocate(entries * 8);
+    this.header.l1Entries = entries;
+    this.#l1 = l1;
+    if (entries > 0) await this.write(this.header.l1Offset, l1);
+  }
+
+  async replaceSnapshots(snapshots: readonly Snapshot[], table: Buffer): Promise<void> {
+    await this.changeRange(this.#image.header.snapshotsOffset, this.#image.snapshotTableBytes, -1);
+    this.header.snapshotsOffset = await this.allocate(table.length);
+    this.header.snapshotCount = snapshots.length;
+    this.#snapshots = { list: snapshots, bytes: table.length };
+    if (table.length > 0) await this.write(this.header.snapshotsOffset, table);
+  }
+
+  async #writeOut(): Promise<void> {
+    const writes = this.#writes.sort((a, b) => a.offset - b.offset);
+    this.#writes = [];
+    this.#writeBytes = 0;
+    for (let first = 0; first < writes.length; ) {
+      const parts: Buffer[] = [];
+      let end = writes[first]!.offset;
+      let next = first;
+      while (next < writes.length && writes[next]!.offset === end) {
+        parts.push(writes[next]!.data);
+        end += writes[next]!.data.length;
+        next++;
+      }
+      await this.#image.file.writev(writes[first]!.offset, parts);
+      first = next;
+    }
+  }
+
+  /** Finds room for the changed refcount blocks and a table that names them. */
+  async #placeRefcounts(): Promise<Buffer> {
+    const { clusterSize, refcounts } = this.#image;
+    const old = this.#image.header;
+    await this.changeRange(old.refcountTableOffset, old.refcountTableClusters * clusterSize, -1);
+    let clusters = old.refcountTableClusters;
+    let offset = await this.allocate(clusters * clusterSize);
+    for (let settled = false; !settled; ) {
+      settled = true;
+      for (const shadow of [...this.#blocks.values()].filter((block) => block.newOffset === 0)) {
+        settled = false;
+        shadow.newOffset = await this.allocate(clusterSize);
+        if (shadow.oldOffset !== 0) await this.change(shadow.oldOffset / clusterSize, -1);
+      }
+      const needed = Math.ceil(((Math.max(...this.#blocks.keys()) + 1) * 8) / clusterSize);
+      if (needed <= clusters) continue;
+      settled = false;
+      await this.changeRange(offset, clusters * clusterSize, -1);
+      clusters = needed + Math.ceil(needed / 2);
+      this.#checkTableSize(needed * clusterSize);
+      offset = await this.allocate(clusters * clusterSize);
+    }
+    this.header.refcountTableOffset = offset;
+    this.header.refcountTableClusters = clusters;
+    const table = Buffer.alloc(clusters * clusterSize);
+    refcounts.table.copy(table);
+    for (const [index, shadow] of this.#blocks) {
+      setEntry(table, index, shadow.newOffset, 0, 0);
+      await this.write(shadow.newOffset, shadow.data);
+    }
+    await this.write(offset, table);
+    return table;
+  }
+
+  #checkTableSize(bytes: number): void {
+    if (bytes <= MAX_REFCOUNT_TABLE_BYTES) return;
+    throw new BlockError('limit', `'${this.#image.filename}': refcount table would be too large`, {
+      file: this.#image.filename,
+      section: 'refcount table',
+      field: 'size',
+      found: bytes,
+      expected: `at most ${MAX_REFCOUNT_TABLE_BYTES}`,
+    });
+  }
+
+  /** Makes it so: on disk, then in memory. If it throws before the header's write, nothing has happened. */
+  async commit(): Promise<void> {
+    const image = this.#image;
+    image.assertWritable();
+    const refcountTable = await this.#placeRefcounts();
+    await this.#writeOut();
+    await image.file.flush();
+    const sector = Buffer.from(image.headerBytes);
+    patchHeader(sector, this.header);
+    try {
+      await image.file.write(0, sector.subarray(0, HEADER_PATCH_BYTES));
+      await image.file.flush();
+    } catch (error) {
+      image.poison(error);
+      throw error;
+    }
+    this.#adopt(refcountTable, sector);
+  }
+
+  #adopt(refcountTable: Buffer, sector: Buffer): void {
+    const image = this.#image;
+    sector.copy(image.headerBytes);
+    image.header = this.header;
+    image.refcounts.table = refcountTable;
+    for (const cluster of this.#freed) {
+      image.refcounts.freed(cluster);
+      image.l2Cache.drop(cluster * image.clusterSize);
+    }
+    for (const { oldOffset, newOffset, data } of this.#blocks.values()) {
+      if (oldOffset !== 0) image.refcountCache.drop(oldOffset);
+      image.refcountCache.putClean(newOffset, data);
+    }
+    for (const [offset, table] of this.#newL2) image.l2Cache.putClean(offset, table);
+    if (this.#l1 !== undefined) image.l1 = this.#l1;
+    if (this.#snapshots !== undefined) {
+      image.snapshots = this.#snapshots.list;
+      image.snapshotTableBytes = this.#snapshots.bytes;
+    }
+  }
+}
+
+/**
+ * Refcount blocks for every cluster below `end`, and a quarter more than there are, so that a growing image does not come
+ * here often.
+ */
+export async function growRefcounts(image: Qcow2Image, end: number): Promise<void> {
+  const { refcounts } = image;
+  const last = Math.floor((end - 1) / refcounts.blockEntries);
+  const transaction = new Transaction(image);
+  const extra = Math.min(64, Math.floor(last / 4));
+  for (let index = 0; index <= last + extra; index++) {
+    if (refcounts.blockOffset(index) === 0) await transaction.block(index);
+  }
+  await transaction.commit();
+}

@@ -1,0 +1,167 @@
+/**
+ * VM state: whole clusters into reserved space, named by nobody until the snapshot is made. Reserved clusters are free on
+ * disk; should the process die, nothing has happened and nothing leaks.
+ *
+ * The state begins at the first L1 entry behind the disk (qcow2 specification, "Snapshot table entry", VM state size).
+ */
+import type { SnapshotInfo, SnapshotMeta, VmStateWriter } from '../block-node.ts';
+import { BlockError } from '../errors.ts';
+import type { Qcow2Image } from './image.ts';
+import { readRange } from './mapping.ts';
+import { COMPRESSED, checkedKind, hostOffset } from './references.ts';
+import { createSnapshot, findSnapshot, readSnapshotL1 } from './snapshots.ts';
+import { type Snapshot, vmStateL1Index } from './snapshot-table.ts';
+
+/** Space is reserved in contiguous pieces of this size, so that clusters written in any order lie together. */
+const EXTENT_BYTES = 4 * 1024 * 1024;
+
+/** Reads a snapshot's VM state without applying the snapshot. */
+export async function readVmState(
+  image: Qcow2Image,
+  snapshot: Snapshot,
+  l1: Buffer,
+  offset: number,
+  target: Uint8Array,
+): Promise<void> {
+  const start = vmStateL1Index(snapshot, image.clusterBits) * image.l2Span;
+  await readRange(image, l1, start + offset, target, undefined);
+}
+
+export class Qcow2VmStateWriter implements VmStateWriter {
+  readonly clusterBytes: number;
+  readonly #image: Qcow2Image;
+  /** Host offset by cluster index; 0: nothing written. */
+  readonly #offsets: number[] = [];
+  /** Where a shared cluster came from: gone with its snapshot. */
+  readonly #sharedFrom = new Set<Snapshot>();
+  readonly #reserved: number[] = [];
+  #extentNext = 0;
+  #extentEnd = 0;
+  #state: 'open' | 'done' = 'open';
+  #inFlight = 0;
+  #source: { snapshot: Snapshot; l1: Buffer } | undefined;
+
+  constructor(image: Qcow2Image) {
+    image.assertWritable();
+    this.#image = image;
+    this.clusterBytes = image.clusterSize;
+  }
+
+  async writeClusters(index: number, data: Uint8Array): Promise<void> {
+    this.#assertOpen();
+    const { clusterBytes } = this;
+    if (data.length % clusterBytes !== 0) throw new RangeError(`${data.length} bytes are not whole clusters`);
+    this.#inFlight++;
+    try {
+      for (let done = 0; done < data.length; ) {
+        const left = (data.length - done) / clusterBytes;
+        const first = index + done / clusterBytes;
+        const run = this.#rewritable(first, left) ?? (await this.#reserve(left));
+        const bytes = run.count * clusterBytes;
+        for (let i = 0; i < run.count; i++) this.#put(first + i, run.offset + i * clusterBytes);
+        await this.#image.file.write(run.offset, data.subarray(done, done + bytes));
+        done += bytes;
+      }
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  /** A cluster written before by this writer is written again where it is. */
+  #rewritable(index: number, count: number): { offset: number; count: number } | undefined {
+    const offset = this.#offsets[index] ?? 0;
+    if (offset === 0 || !this.#image.refcounts.reserved.has(offset / this.clusterBytes)) return undefined;
+    let run = 1;
+    while (run < count && this.#offsets[index + run] === offset + run * this.clusterBytes) run++;
+    return { offset, count: run };
+  }
+
+  #put(index: number, offset: number): void {
+    while (this.#offsets.length <= index) this.#offsets.push(0);
+    this.#offsets[index] = offset;
+  }
+
+  /** Up to `count` contiguous clusters that nobody else will get. */
+  async #reserve(count: number): Promise<{ offset: number; count: number }> {
+    if (this.#extentNext === this.#extentEnd) {
+      await this.#image.mutex.run(async () => {
+        // Another write may have reserved while this one waited.
+        if (this.#extentNext !== this.#extentEnd) return;
+        const wanted = Math.max(count, Math.ceil(EXTENT_BYTES / this.clusterBytes));
+        const { refcounts } = this.#image;
+        const run = await refcounts.findFree(wanted, true);
+        for (let i = 0; i < run.count; i++) {
+          refcounts.reserved.add(run.cluster + i);
+          this.#reserved.push(run.cluster + i);
+        }
+        this.#extentNext = run.cluster;
+        this.#extentEnd = run.cluster + run.count;
+        this.#image.noteEnd(this.#extentEnd * this.clusterBytes);
+      });
+    }
+    const offset = this.#extentNext * this.clusterBytes;
+    const taken = Math.min(count, this.#extentEnd - this.#extentNext);
+    this.#extentNext += taken;
+    return { offset, count: taken };
+  }
+
+  async shareCluster(index: number, idOrTag: string, fromIndex: number): Promise<void> {
+    this.#assertOpen();
+    const image = this.#image;
+    const snapshot = findSnapshot(image, idOrTag);
+    if (this.#source?.snapshot !== snapshot) {
+      this.#source = { snapshot, l1: await readSnapshotL1(image, snapshot) };
+    }
+    const { l1 } = this.#source;
+    const l1Index = vmStateL1Index(snapshot, image.clusterBits) + Math.floor(fromIndex / image.l2Entries);
+    const entry = fromIndex % image.l2Entries;
+    const l2 = l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
+    const cached = l2 === 0 ? undefined : image.l2Cache.get(l2);
+    const table = cached instanceof Promise ? await cached : cached;
+    const kind = table === undefined ? undefined : checkedKind(image, table, entry);
+    const host = table === undefined || kind === COMPRESSED ? 0 : hostOffset(image, table, entry);
+    if (host === 0) {
+      // Zero, compressed or not there: no data cluster to share.
+      const copy = Buffer.allocUnsafeSlow(this.clusterBytes);
+      await readVmState(image, snapshot, l1, fromIndex * this.clusterBytes, copy);
+      await this.writeClusters(index, copy);
+      return;
+    }
+    this.#sharedFrom.add(snapshot);
+    this.#put(index, host);
+  }
+
+  async commit(meta: SnapshotMeta): Promise<SnapshotInfo> {
+    this.#assertOpen();
+    if (this.#inFlight > 0) throw new Error('commit with writes in flight');
+    const gone = [...this.#sharedFrom].find((snapshot) => !this.#image.snapshots.includes(snapshot));
+    if (gone !== undefined) {
+      throw new BlockError('not-found', `Snapshot '${gone.tag}', whose VM state is shared, is gone`, {
+        file: this.#image.filename,
+        section: 'snapshot table',
+        found: gone.id,
+      });
+    }
+    const clusters = Math.ceil(meta.vmStateBytes / this.clusterBytes);
+    const offsets = this.#offsets.slice(0, clusters);
+    const info = await createSnapshot(this.#image, meta, { offsets, bytes: meta.vmStateBytes });
+    this.#finish();
+    return info;
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state === 'open') this.#finish();
+  }
+
+  #finish(): void {
+    this.#state = 'done';
+    for (const cluster of this.#reserved) {
+      this.#image.refcounts.reserved.delete(cluster);
+      this.#image.refcounts.freed(cluster);
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#state !== 'open') throw new Error('VM state writer is done');
+  }
+}
