@@ -54,7 +54,7 @@ export class QtestMachine implements AsyncDisposable {
   #qmp: Socket | undefined;
   #closed: boolean = false;
 
-  private constructor(program: string, args: readonly string[]) {
+  private constructor(args: readonly string[]) {
     this.#folder = mkdtempSync(join(tmpdir(), 'ambervm-qtest-'));
     const control = [
       '-qtest',
@@ -65,7 +65,7 @@ export class QtestMachine implements AsyncDisposable {
       `unix:${this.#folder}/qmp,server=on,wait=off`,
     ];
     const fixed = ['-S', '-nodefaults', '-no-user-config', '-display', 'none'];
-    this.#process = spawn(program, [...MACHINE, ...fixed, ...control, ...args]);
+    this.#process = spawn('qemu-system-i386', [...MACHINE, ...fixed, ...control, ...args]);
     this.#process.stderr.on('data', (data) => {
       this.#errors += data;
     });
@@ -74,9 +74,9 @@ export class QtestMachine implements AsyncDisposable {
     createInterface({ input: this.#process.stdout }).on('line', (line) => this.#receive(line));
   }
 
-  /** Starts `program` (qemu-system-i386) with more arguments, for example `['-device', 'VGA,romfile=']`. */
-  static async start(program: string, args: readonly string[] = ['-vga', 'none']): Promise<QtestMachine> {
-    const machine = new QtestMachine(program, args);
+  /** Starts qemu-system-i386 with more arguments, for example `['-device', 'VGA,romfile=']`. */
+  static async start(args: readonly string[] = []): Promise<QtestMachine> {
+    const machine = new QtestMachine(args);
     await machine.#connectQmp();
     return machine;
   }
@@ -195,7 +195,7 @@ export class QtestMachine implements AsyncDisposable {
     this.outl(0xcfc, value);
   }
 
-  /** Reports input lines of a device (a QOM path, for example `/machine/unattached/device[6]`) in irqLevels. */
+  /** Reports input lines of a device (a QOM path or its end: `ioapic`) in irqLevels. */
   async interceptIrqs(qomPath: string): Promise<void> {
     await this.command(`irq_intercept_in ${qomPath}`);
   }

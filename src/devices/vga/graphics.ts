@@ -178,6 +178,14 @@ function paintTrueColor(bytes: 3 | 4): LinePainter {
   };
 }
 
+/** 32 bits little-endian, the commonest: whole words. Start and pitch are multiples of four. */
+const paintWords: LinePainter = (core, pixels, at, address, count) => {
+  const { vram32 } = core;
+  const mask = vram32.length - 1;
+  const first = address >>> 2;
+  for (let i = 0; i < count; i++) pixels[at++] = vram32[(first + i) & mask]! & 0xffffff;
+};
+
 const PLANAR = [paintPlanar(false), paintPlanar(true)] as const;
 const PAIRS = [paintPairs(false), paintPairs(true)] as const;
 const TRUE_COLOR_24 = paintTrueColor(3);
@@ -206,7 +214,7 @@ function painterFor(core: VgaCore, geometry: GraphicsGeometry): LinePainter {
     case 24:
       return TRUE_COLOR_24;
     case 32:
-      return TRUE_COLOR_32;
+      return core.state.endian.bigEndianFb ? TRUE_COLOR_32 : paintWords;
     default:
       return paintBytesDoubled;
   }

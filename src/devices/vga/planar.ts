@@ -127,10 +127,10 @@ export class LegacyWindow implements IoRegion {
   }
 
   #readLatched(address: number): number {
-    const { state, vram32 } = this.#core;
-    const { gr } = state;
-    const latch = vram32[address]!;
-    state.latch = latch;
+    const core = this.#core;
+    const { gr } = core.state;
+    const latch = core.vram32[address]!;
+    core.latch = latch;
     if (!(gr[GR_MODE]! & 0x08)) return (latch >>> (gr[GR_READ_MAP]! * 8)) & 0xff;
     // Read mode 1: a bit is set where all planes that matter equal the compare colour.
     let differs = (latch ^ PLANES[gr[GR_COLOR_COMPARE]! & 15]!) & PLANES[gr[GR_COLOR_DONT_CARE]! & 15]!;
@@ -161,7 +161,8 @@ export class LegacyWindow implements IoRegion {
 
   #writeLatched(address: number, value: number): void {
     const core = this.#core;
-    const { gr, latch } = core.state;
+    const { gr } = core.state;
+    const { latch } = core;
     let data = latch;
     const mode = gr[GR_MODE]! & 3;
     if (mode !== 1) {

@@ -69,7 +69,7 @@ export const VBE_8BIT_DAC = 0x20;
 export const VBE_NOCLEARMEM = 0x80;
 
 export interface VgaState {
-  /** Four latched bytes, plane 0 in the low byte. */
+  /** Four latched bytes, plane 0 in the low byte. Brought up to date for saving from {@link VgaCore.latch}. */
   latch: number;
   srIndex: number;
   readonly sr: Uint8Array;
@@ -179,8 +179,10 @@ export interface VgaCore {
   readonly state: VgaState;
   /** Video memory, planes interleaved: byte address & 3 is the plane. Size is a power of two. */
   readonly vram: Uint8Array;
-  /** The same memory as words: one word is one planar address. */
-  readonly vram32: Uint32Array;
+  /** The same memory as words: one word is one planar address. Signed, so that no word needs a heap number. */
+  readonly vram32: Int32Array;
+  /** The latches as they are now, a signed word. */
+  latch: number;
   /** Sequencer as it acts while VBE is on; the guest's own `sr` is kept beside it. */
   readonly srVbe: Uint8Array;
   readonly dirty: VramDirty | undefined;
@@ -219,8 +221,8 @@ export function createVgaCore(vram: Uint8Array, dirty: VramDirty | undefined): V
     vbeBankMask: 0,
     endian: { bigEndianFb: false },
   };
-  const vram32 = new Uint32Array(vram.buffer, vram.byteOffset, vram.length >>> 2);
-  return { state, vram, vram32, srVbe: new Uint8Array(8), dirty, touched: true };
+  const vram32 = new Int32Array(vram.buffer, vram.byteOffset, vram.length >>> 2);
+  return { state, vram, vram32, latch: 0, srVbe: new Uint8Array(8), dirty, touched: true };
 }
 
 /**
@@ -229,6 +231,7 @@ export function createVgaCore(vram: Uint8Array, dirty: VramDirty | undefined): V
  */
 export function resetVgaCore(core: VgaCore): void {
   const { state } = core;
+  core.latch = 0;
   state.latch = 0;
   state.srIndex = state.grIndex = state.arIndex = state.crIndex = 0;
   state.sr.fill(0);

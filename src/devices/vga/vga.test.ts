@@ -60,6 +60,7 @@ function print(bench: VgaBench, column: number, row: number, text: string, attri
 
 function save(bench: VgaBench): Uint8Array {
   const writer = new ByteWriter();
+  bench.vga.beforeSave();
   encode(bench.vga.vmstate, bench.vga.state, writer);
   return writer.bytes();
 }

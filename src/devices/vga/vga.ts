@@ -154,6 +154,10 @@ export class Vga implements Device<VgaDeviceState> {
     this.#pci.reset();
   }
 
+  beforeSave(): void {
+    this.state.vga.latch = this.#core.latch >>> 0;
+  }
+
   validate(candidate: VgaDeviceState): string | undefined {
     const problem = this.#pci.validate(candidate.dev);
     if (problem !== undefined) return `dev.${problem}`;
@@ -166,6 +170,7 @@ export class Vga implements Device<VgaDeviceState> {
   }
 
   afterLoad(): void {
+    this.#core.latch = this.#core.state.latch | 0;
     this.#core.srVbe.fill(0);
     imposeVbeMode(this.#core);
     this.#core.touched = true;
