@@ -239,16 +239,13 @@ export class BusMaster {
     const { state } = this;
     const { retry } = this.#bus;
     this.pending = undefined;
-    // Old writers stored larger numbers; only the last bit counts.
-    state.migrationRetryUnit &= 1;
     if (state.live.status === 0) {
       state.live.status = state.migrationCompatStatus & ~BMDMA_COMPAT_BITS;
       retry.errorStatus |= state.migrationCompatStatus & BMDMA_COMPAT_BITS;
     }
-    if (retry.errorStatus !== 0) {
-      retry.retrySectorNum = state.migrationRetrySectorNum;
-      retry.retryNsector = state.migrationRetryNsector;
-      retry.retryUnit = state.migrationRetryUnit;
-    }
+    retry.retrySectorNum = state.migrationRetrySectorNum;
+    retry.retryNsector = state.migrationRetryNsector;
+    // Old writers stored larger numbers; of a unit to be retried only the last bit counts.
+    retry.retryUnit = retry.errorStatus === 0 ? state.migrationRetryUnit : state.migrationRetryUnit & 1;
   }
 }
