@@ -7,7 +7,7 @@ import { FLAG_RF, FLAG_TF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { regField, rmRegister } from '../operands.ts';
 import { breakSlice } from './attention.ts';
-import { deliver } from './faults.ts';
+import { deliver } from './interrupts.ts';
 
 export const DR6_BD = 0x2000;
 export const DR6_BS = 0x4000;

@@ -27,7 +27,7 @@ export {
   deliverDebugTrap,
   singleStepping,
 } from './debug.ts';
-export { type DeliveryKind, deliver, deliverFault } from './faults.ts';
+export { type DeliveryKind, deliver, deliverFault } from './interrupts.ts';
 export { powerOn, reset } from './reset.ts';
 export { loadSegment, setRealSegment, setSegment, setV86Segment } from './segment-load.ts';
 

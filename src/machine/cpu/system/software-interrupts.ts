@@ -13,7 +13,7 @@ import {
   regField,
   rmIsMemory,
 } from '../operands.ts';
-import { interrupt } from './interrupts.ts';
+import { interrupt } from './gates.ts';
 import { setV86Segment } from './segment-load.ts';
 import { beginFrame, commitFrame, push16 } from './stack.ts';
 
