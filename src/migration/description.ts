@@ -120,3 +120,53 @@ export class FieldNamer {
 function gapsOf(field: Field<unknown>): number {
   return (field.options.unusedBefore ? 1 : 0) + (field.options.unusedAfter ? 1 : 0);
 }
+
+/** Deepest nesting of structures that is believed. */
+const MAX_DEPTH = 16;
+
+/** The description that somebody wrote, or undefined if it is not of the form that QEMU's has. */
+export function parseDescription(json: string): StreamDescription | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value) || !Array.isArray(value['devices'])) return undefined;
+  const isSection = (d: unknown) =>
+    isObject(d) && typeof d['name'] === 'string' && Number.isInteger(d['instance_id']) && isStructure(d, 0);
+  return value['devices'].every(isSection) ? (value as unknown as StreamDescription) : undefined;
+}
+
+function isStructure(value: unknown, depth: number): boolean {
+  if (!isObject(value) || depth > MAX_DEPTH) return false;
+  const { fields, subsections } = value;
+  return (
+    Array.isArray(fields) &&
+    fields.every((field) => isField(field, depth)) &&
+    (subsections === undefined ||
+      (Array.isArray(subsections) && subsections.every((s) => isStructure(s, depth + 1) && isNamed(s))))
+  );
+}
+
+function isNamed(value: unknown): boolean {
+  return isObject(value) && typeof value['vmsd_name'] === 'string';
+}
+
+function isField(value: unknown, depth: number): boolean {
+  if (!isObject(value) || typeof value['name'] !== 'string') return false;
+  const { size, array_len, struct } = value;
+  return (
+    isCount(size) &&
+    (array_len === undefined || isCount(array_len)) &&
+    (struct === undefined || isStructure(struct, depth + 1))
+  );
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isObject(value: unknown): value is { [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

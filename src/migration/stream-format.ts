@@ -6,7 +6,7 @@
  */
 import type { Device } from '../machine/device.ts';
 import { encode } from './codec.ts';
-import type { SectionDescription, StreamDescription } from './description.ts';
+import { parseDescription, type SectionDescription, type StreamDescription } from './description.ts';
 import { assert, MigrationError } from './errors.ts';
 import type { ByteReader } from './reader.ts';
 import type { ByteWriter } from './writer.ts';
@@ -235,17 +235,4 @@ export function readDescription(reader: ByteReader): StreamDescription | undefin
     });
   }
   return parseDescription(reader.text(length));
-}
-
-export function parseDescription(json: string): StreamDescription | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  const candidate = value as Partial<StreamDescription> | null;
-  return typeof candidate === 'object' && Array.isArray(candidate?.devices)
-    ? (candidate as StreamDescription)
-    : undefined;
 }

@@ -1,0 +1,258 @@
+/**
+ * Loads VM state in two phases: {@link prepareLoad} reads, checks and decodes all of it beside the machine; `commit`
+ * then puts it in place and cannot fail. Reads QEMU's snapshots and ours alike.
+ */
+import { assignState } from './assign.ts';
+import { type Crc32, crc32 as defaultCrc32 } from './crc32.ts';
+import { type DecodedSections, decodeDeviceSections } from './device-sections.ts';
+import { MigrationError } from './errors.ts';
+import type { MigratableMachine } from './machine.ts';
+import type { RamSink } from './ram-block.ts';
+import { RamReader } from './ram-reader.ts';
+import { DirectRam, StagedRam } from './ram-sinks.ts';
+import { ByteReader } from './reader.ts';
+import {
+  QEMU_VM_EOF,
+  QEMU_VM_SECTION_END,
+  QEMU_VM_SECTION_FULL,
+  QEMU_VM_SECTION_PART,
+  QEMU_VM_SECTION_START,
+  RAM_SECTION_NAME,
+  RAM_SECTION_VERSION,
+  readFooter,
+  readHeader,
+  readSectionHeader,
+  type SectionHeader,
+} from './stream-format.ts';
+import { StreamInput, type VmStateSource } from './stream-input.ts';
+import { type RamIndex, readTrailer } from './trailer.ts';
+import { avoidingOptions } from './hints.ts';
+
+/** Device sections, description and trailer: largest rest of a stream after RAM. */
+export const MAX_DEVICE_PART_BYTES = 128 << 20;
+/** Longest stream header or section header that is looked at in one piece. */
+const HEADER_BYTES = 2048;
+const READ_BYTES = 2 << 20;
+
+export interface LoadVmStateOptions {
+  readonly crc32?: Crc32;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  /** Bytes a read; rounded up to whole units. Default 2 MiB. */
+  readonly readBytes?: number;
+  readonly allocate?: (bytes: number) => Uint8Array;
+  /**
+   * What to do when the stream has no section for a device of ours: refuse (default), or leave the device in its reset
+   * state, as QEMU does.
+   */
+  readonly missingSections?: 'refuse' | 'reset';
+  /**
+   * True: pages go straight into the machine's RAM while the stream is read. Only for a machine that has not run and
+   * is thrown away when the load fails (`-loadvm`).
+   */
+  readonly directRam?: boolean;
+}
+
+export interface PreparedLoad {
+  /** For the user: sections that were skipped, a trailer that does not check. */
+  readonly notices: readonly string[];
+  /** Where RAM lies in this VM state: the parent of the next incremental save. Undefined for QEMU's own. */
+  readonly index: RamIndex | undefined;
+  /** Puts everything in place. The machine is stopped and drained. */
+  commit(): void;
+}
+
+export async function loadVmState(
+  machine: MigratableMachine,
+  source: VmStateSource,
+  options: LoadVmStateOptions = {},
+): Promise<PreparedLoad> {
+  const prepared = await prepareLoad(machine, source, options);
+  prepared.commit();
+  return prepared;
+}
+
+/** Phase one: nothing of the machine changes, whatever is wrong with the VM state (but see `directRam`). */
+export async function prepareLoad(
+  machine: MigratableMachine,
+  source: VmStateSource,
+  options: LoadVmStateOptions = {},
+): Promise<PreparedLoad> {
+  const crc32 = options.crc32 ?? defaultCrc32;
+  const trailer = await wrapIo(() => readTrailer(source, crc32));
+  const index = trailer && 'index' in trailer ? trailer.index : undefined;
+  const staged = options.directRam ? new DirectRam(machine.ramBlocks) : new StagedRam(machine.ramBlocks);
+  const input = new StreamInput(source, inputOptions(source, index, crc32, options));
+  let sections: DecodedSections;
+  try {
+    const ram = await readToDevices(machine, input, staged);
+    const offset = input.offset;
+    sections = decodeDeviceSections(machine.devices, await input.rest(MAX_DEVICE_PART_BYTES), offset);
+    ram.checkComplete();
+  } catch (error) {
+    await input.close();
+    throw options.signal?.aborted
+      ? new MigrationError('cancelled', 'loadvm was cancelled', { cause: error })
+      : error;
+  }
+  const notices = [...sections.notices];
+  if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
+  checkMissing(sections, options);
+  for (const device of sections.missing) notices.push(`No saved state for '${device.name}': it is reset`);
+  return { notices, index, commit: () => commit(sections, staged) };
+}
+
+function commit(sections: DecodedSections, ram: StagedRam | DirectRam): void {
+  for (const device of sections.missing) device.reset();
+  for (const { device, record } of sections.decoded) assignState(device.state, record);
+  ram.commit();
+  for (const { device, version } of sections.decoded) device.afterLoad?.(version);
+}
+
+function checkMissing(sections: DecodedSections, options: LoadVmStateOptions): void {
+  if (sections.missing.length === 0 || options.missingSections === 'reset') return;
+  const names = sections.missing.map((device) => device.name);
+  throw new MigrationError(
+    'missing-section',
+    `The snapshot has no state for ${names.map((n) => `'${n}'`).join(', ')}`,
+    {
+      expected: names.join(', '),
+      found: 'no such section',
+      hint: 'Start this machine with the devices that the snapshot was saved with',
+    },
+  );
+}
+
+/** Whole units a chunk, so that each can be checked as it comes in. */
+function inputOptions(
+  source: VmStateSource,
+  index: RamIndex | undefined,
+  crc32: Crc32,
+  options: LoadVmStateOptions,
+) {
+  const unitBytes = index?.geometry.unitBytes ?? 1 << 16;
+  const chunkBytes = Math.ceil((options.readBytes ?? READ_BYTES) / unitBytes) * unitBytes;
+  const onChunk = (offset: number, bytes: Uint8Array) => {
+    if (index) checkUnits(index, offset, bytes, crc32);
+    options.onProgress?.(Math.min(offset + bytes.length, source.sizeBytes), source.sizeBytes);
+  };
+  const { signal, allocate } = options;
+  return { chunkBytes, onChunk, ...(signal ? { signal } : {}), ...(allocate ? { allocate } : {}) };
+}
+
+function checkUnits(index: RamIndex, offset: number, bytes: Uint8Array, crc32: Crc32): void {
+  const { unitBytes } = index.geometry;
+  const first = offset / unitBytes;
+  for (let i = 0; (i + 1) * unitBytes <= bytes.length && first + i < index.checksums.length; i++) {
+    const found = crc32(bytes.subarray(i * unitBytes, (i + 1) * unitBytes));
+    const expected = index.checksums[first + i]!;
+    if (found === expected) continue;
+    throw new MigrationError('checksum', 'The VM state is damaged', {
+      section: first + i < index.headUnits ? 'header' : RAM_SECTION_NAME,
+      offset: offset + i * unitBytes,
+      expected: `CRC-32 0x${expected.toString(16)}`,
+      found: `0x${found.toString(16)}`,
+    });
+  }
+}
+
+async function wrapIo<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    if (cause instanceof MigrationError) throw cause;
+    throw new MigrationError('io', 'Could not read the VM state', { cause });
+  }
+}
+
+/** Header and RAM, up to the first device section or the end. */
+async function readToDevices(
+  machine: MigratableMachine,
+  input: StreamInput,
+  sink: RamSink,
+): Promise<RamReader> {
+  const machineType = await withReader(input, readHeader);
+  if (machineType !== machine.machineType) {
+    throw new MigrationError(
+      'mismatch',
+      `Machine type received is '${machineType}' and local is '${machine.machineType}'`,
+      {
+        section: 'configuration',
+        expected: machine.machineType,
+        found: machineType,
+        hint: `Save it again in a QEMU started with -M ${machine.machineType}`,
+      },
+    );
+  }
+  const ram = new RamReader(machine.ramBlocks, sink);
+  let section: SectionHeader | undefined;
+  for (;;) {
+    const next = await readLiveHeader(input, section);
+    if (next === undefined) return ram;
+    section = next;
+    await ram.read(input);
+    const live = section;
+    await withReader(input, (reader) => readFooter(reader, live));
+  }
+}
+
+/** The next part of RAM, or undefined, with nothing read, when there is none. */
+async function readLiveHeader(
+  input: StreamInput,
+  ram: SectionHeader | undefined,
+): Promise<SectionHeader | undefined> {
+  await input.fill(1);
+  const type = input.available > 0 ? input.bytes[input.position] : undefined;
+  if (type === QEMU_VM_SECTION_FULL || type === QEMU_VM_EOF) return undefined;
+  return withReader(input, (reader) => {
+    const offset = reader.offset;
+    reader.skip(1);
+    if (type === QEMU_VM_SECTION_START) {
+      const header = readSectionHeader(reader);
+      checkLiveSection(header);
+      return header;
+    }
+    if ((type === QEMU_VM_SECTION_PART || type === QEMU_VM_SECTION_END) && ram !== undefined) {
+      const id = reader.u32();
+      if (id === ram.id) return ram;
+      throw new MigrationError('invalid-format', `Unknown section ${id}`, {
+        offset,
+        expected: ram.id,
+        found: id,
+      });
+    }
+    throw new MigrationError('invalid-format', `Unknown savevm section type ${type}`, {
+      offset,
+      found: type ?? 'end',
+    });
+  });
+}
+
+function checkLiveSection(header: SectionHeader): void {
+  const context = { section: header.name, instance: header.instance, offset: header.offset };
+  if (header.name !== RAM_SECTION_NAME || header.instance !== 0) {
+    throw new MigrationError(
+      'unknown-section',
+      `Unknown savevm section or instance '${header.name}' ${header.instance}. Make sure that your current VM setup ` +
+        'matches your saved VM setup, including any hotplugged devices',
+      { ...context, expected: RAM_SECTION_NAME, found: header.name, hint: avoidingOptions([header.name]) },
+    );
+  }
+  if (header.version !== RAM_SECTION_VERSION) {
+    throw new MigrationError('version', `savevm: unsupported version ${header.version} for 'ram' v4`, {
+      ...context,
+      expected: RAM_SECTION_VERSION,
+      found: header.version,
+    });
+  }
+}
+
+/** Parses something short and contiguous at the input's position. */
+async function withReader<T>(input: StreamInput, parse: (reader: ByteReader) => T): Promise<T> {
+  await input.fill(HEADER_BYTES);
+  const reader = new ByteReader(input.bytes.subarray(input.position, input.end), input.offset);
+  const before = reader.remaining;
+  const result = parse(reader);
+  input.position += before - reader.remaining;
+  return result;
+}

@@ -1,0 +1,282 @@
+/**
+ * Writes a machine's VM state in our layout (ram-layout.ts): whole clusters only, in large writes, a few in flight.
+ * The machine is stopped and drained; nothing of it changes but what `beforeSave` brings up to date.
+ */
+import type { VmStateWriter } from '../block/block-node.ts';
+import { type Crc32, crc32 as defaultCrc32 } from './crc32.ts';
+import { MigrationError } from './errors.ts';
+import type { MigratableMachine } from './machine.ts';
+import {
+  buildHead,
+  buildUnit,
+  groupCount,
+  groupRange,
+  ramGeometry,
+  type RamGeometry,
+  unitBytesFor,
+  writeRamEnd,
+} from './ram-layout.ts';
+import { RAM_SECTION_ID, writeDeviceSections, writeEnd } from './stream-format.ts';
+import { isUsableParent, type RamIndex, tailOffset, writeTrailer } from './trailer.ts';
+import { ByteWriter } from './writer.ts';
+import { type IsZero, isZeroRange } from './zero-page.ts';
+
+/** A snapshot whose RAM units may be shared by the next one. */
+export interface ParentVmState {
+  readonly idOrTag: string;
+  readonly index: RamIndex;
+  /** Whether any page of the group changed since that snapshot was saved or loaded. */
+  readonly isDirty: (group: number) => boolean;
+}
+
+export interface SaveVmStateOptions {
+  readonly isZero?: IsZero;
+  readonly crc32?: Crc32;
+  readonly parent?: ParentVmState;
+  readonly signal?: AbortSignal;
+  /** Bytes done and to do, after each write. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  /** Bytes a write; default 1 MiB. */
+  readonly writeBytes?: number;
+  /** Writes in flight; default 3. */
+  readonly queueDepth?: number;
+  /** Staging buffers; page-aligned ones make O_DIRECT possible. */
+  readonly allocate?: (bytes: number) => Uint8Array;
+}
+
+export interface SavedVmState {
+  /** For SnapshotMeta.vmStateBytes. */
+  readonly vmStateBytes: number;
+  readonly index: RamIndex;
+  /** Bytes that were really written; the rest is shared with the parent. */
+  readonly writtenBytes: number;
+}
+
+/** Everything is encoded before the first write, so that a device that cannot be saved leaves no trace. */
+export async function saveVmState(
+  machine: MigratableMachine,
+  writer: VmStateWriter,
+  options: SaveVmStateOptions = {},
+): Promise<SavedVmState> {
+  const crc32 = options.crc32 ?? defaultCrc32;
+  const geometry = ramGeometry(machine.ramBlocks, unitBytesFor(writer.clusterBytes));
+  const tail = encodeTail(machine);
+  const parent =
+    options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
+  const groups = groupsWithUnits(machine, geometry, parent, options.isZero ?? isZeroRange);
+  const head = buildHead(machine.machineType, geometry, (group) => groups.flags[group] === 0);
+  const index = makeIndex(geometry, head.length, groups);
+  const queue = new WriteQueue(writer, index, tail.length, options);
+  try {
+    await queue.writeWhole(0, head, crc32);
+    await writeRam(machine, parent, index, groups.list, queue, crc32);
+    writeTrailer(tail, index, crc32);
+    await queue.writeTail(tailOffset(index), tail.bytes());
+    await queue.drain();
+  } catch (error) {
+    await queue.drain().catch(() => undefined);
+    throw asMigrationError(error);
+  }
+  return { vmStateBytes: tailOffset(index) + tail.length, index, writtenBytes: queue.writtenBytes };
+}
+
+function encodeTail(machine: MigratableMachine): ByteWriter {
+  for (const device of machine.devices) device.beforeSave?.();
+  const tail = new ByteWriter(256 * 1024);
+  writeRamEnd(tail);
+  writeEnd(tail, writeDeviceSections(tail, machine.devices, RAM_SECTION_ID + 1));
+  return tail;
+}
+
+interface Groups {
+  /** Groups with a unit, ascending. */
+  readonly list: Uint32Array;
+  /** By group: 1 with a unit, 0 all zero. */
+  readonly flags: Uint8Array;
+}
+
+function groupsWithUnits(
+  machine: MigratableMachine,
+  geometry: RamGeometry,
+  parent: ParentVmState | undefined,
+  isZero: IsZero,
+): Groups {
+  const flags = new Uint8Array(groupCount(geometry));
+  let count = 0;
+  for (let group = 0; group < flags.length; group++) {
+    let used: boolean;
+    if (parent && !parent.isDirty(group)) {
+      used = parent.index.unitOfGroup[group] !== 0;
+    } else {
+      const { block, start, end } = groupRange(geometry, group);
+      used = !isZero(machine.ramBlocks[block]!.bytes, start, end - start);
+    }
+    if (used) {
+      flags[group] = 1;
+      count++;
+    }
+  }
+  const list = new Uint32Array(count);
+  let next = 0;
+  for (let group = 0; group < flags.length; group++) if (flags[group]) list[next++] = group;
+  return { list, flags };
+}
+
+function makeIndex(geometry: RamGeometry, headBytes: number, groups: Groups): RamIndex {
+  const headUnits = headBytes / geometry.unitBytes;
+  const unitOfGroup = new Uint32Array(groups.flags.length);
+  groups.list.forEach((group, i) => {
+    unitOfGroup[group] = headUnits + i;
+  });
+  const ramUnits = groups.list.length;
+  return { geometry, headUnits, ramUnits, unitOfGroup, checksums: new Uint32Array(headUnits + ramUnits) };
+}
+
+async function writeRam(
+  machine: MigratableMachine,
+  parent: ParentVmState | undefined,
+  index: RamIndex,
+  groups: Uint32Array,
+  queue: WriteQueue,
+  crc32: Crc32,
+): Promise<void> {
+  const { unitBytes } = index.geometry;
+  for (const group of groups) {
+    const unit = index.unitOfGroup[group]!;
+    if (parent && !parent.isDirty(group)) {
+      const from = parent.index.unitOfGroup[group]!;
+      index.checksums[unit] = parent.index.checksums[from]!;
+      await queue.share(unit, parent.idOrTag, from);
+      continue;
+    }
+    const at = await queue.reserve(unit);
+    buildUnit(index.geometry, machine.ramBlocks, group, queue.staging, at);
+    index.checksums[unit] = crc32(queue.staging.subarray(at, at + unitBytes));
+  }
+  await queue.flush();
+}
+
+/** Gathers units into large writes and keeps a few of them in flight. */
+class WriteQueue {
+  /** Where the unit that {@link reserve} returned is to be built. */
+  staging: Uint8Array;
+  writtenBytes = 0;
+  readonly #writer: VmStateWriter;
+  readonly #index: RamIndex;
+  readonly #options: SaveVmStateOptions;
+  readonly #unitBytes: number;
+  readonly #clustersPerUnit: number;
+  readonly #totalBytes: number;
+  readonly #free: Uint8Array[] = [];
+  readonly #inFlight = new Set<Promise<void>>();
+  #error: unknown;
+  #firstUnit = 0;
+  #filled = 0;
+  #doneBytes = 0;
+
+  constructor(writer: VmStateWriter, index: RamIndex, tailBytes: number, options: SaveVmStateOptions) {
+    this.#writer = writer;
+    this.#index = index;
+    this.#options = options;
+    this.#unitBytes = index.geometry.unitBytes;
+    this.#clustersPerUnit = this.#unitBytes / writer.clusterBytes;
+    this.#totalBytes = tailOffset(index) + tailBytes;
+    const units = Math.max(1, Math.floor((options.writeBytes ?? 1 << 20) / this.#unitBytes));
+    const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
+    const buffers = Math.max(1, options.queueDepth ?? 3) + 1;
+    for (let i = 0; i < buffers; i++) this.#free.push(allocate(units * this.#unitBytes));
+    this.staging = this.#free.pop()!;
+  }
+
+  /** Offset in {@link staging} for unit `unit`; units that follow one another go into one write. */
+  async reserve(unit: number): Promise<number> {
+    if (this.#filled === this.staging.length || unit !== this.#firstUnit + this.#filled / this.#unitBytes) {
+      await this.flush();
+    }
+    if (this.#filled === 0) this.#firstUnit = unit;
+    const at = this.#filled;
+    this.#filled += this.#unitBytes;
+    return at;
+  }
+
+  /** Sends off what is staged and waits until there is a buffer to go on with. */
+  async flush(): Promise<void> {
+    if (this.#filled === 0) return;
+    const [buffer, bytes, unit] = [this.staging, this.#filled, this.#firstUnit];
+    this.#filled = 0;
+    this.#start(unit * this.#clustersPerUnit, buffer.subarray(0, bytes), buffer);
+    while (this.#free.length === 0) await Promise.race(this.#inFlight);
+    this.#check();
+    this.staging = this.#free.pop()!;
+  }
+
+  /** The same cluster as another snapshot's: nothing is written. */
+  async share(unit: number, idOrTag: string, fromUnit: number): Promise<void> {
+    this.#check();
+    const n = this.#clustersPerUnit;
+    for (let i = 0; i < n; i++) await this.#writer.shareCluster(unit * n + i, idOrTag, fromUnit * n + i);
+    this.#progress(this.#unitBytes);
+  }
+
+  /** Whole units from a buffer that nobody writes to any more, with their checksums. */
+  async writeWhole(unit: number, data: Uint8Array, crc32: Crc32): Promise<void> {
+    const size = this.#unitBytes;
+    for (let i = 0; i * size < data.length; i++) {
+      const at = await this.reserve(unit + i);
+      this.staging.set(data.subarray(i * size, (i + 1) * size), at);
+      this.#index.checksums[unit + i] = crc32(this.staging.subarray(at, at + size));
+    }
+    await this.flush();
+  }
+
+  /** The tail, padded with zeros to a whole cluster. */
+  async writeTail(offset: number, tail: Uint8Array): Promise<void> {
+    const { clusterBytes } = this.#writer;
+    const allocate = this.#options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
+    const padded = allocate(Math.ceil(tail.length / clusterBytes) * clusterBytes);
+    padded.set(tail);
+    padded.fill(0, tail.length);
+    this.#start(offset / clusterBytes, padded, undefined);
+    await this.drain();
+  }
+
+  async drain(): Promise<void> {
+    while (this.#inFlight.size > 0) await Promise.race(this.#inFlight);
+    this.#check();
+  }
+
+  #start(cluster: number, data: Uint8Array, buffer: Uint8Array | undefined): void {
+    const write = this.#writer
+      .writeClusters(cluster, data)
+      .then(
+        () => {
+          this.writtenBytes += data.length;
+          this.#progress(data.length);
+        },
+        (error: unknown) => {
+          this.#error ??= error;
+        },
+      )
+      .then(() => {
+        if (buffer) this.#free.push(buffer);
+        this.#inFlight.delete(write);
+      });
+    this.#inFlight.add(write);
+  }
+
+  #check(): void {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#options.signal?.aborted) throw new MigrationError('cancelled', 'savevm was cancelled');
+  }
+
+  #progress(bytes: number): void {
+    this.#doneBytes += bytes;
+    this.#options.onProgress?.(Math.min(this.#doneBytes, this.#totalBytes), this.#totalBytes);
+  }
+}
+
+function asMigrationError(error: unknown): unknown {
+  if (error instanceof MigrationError || !(error instanceof Error) || error.message.startsWith('assertion'))
+    return error;
+  return new MigrationError('io', `Could not write the VM state: ${error.message}`, { cause: error });
+}
