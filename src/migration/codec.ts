@@ -12,11 +12,9 @@ import {
 } from './description.ts';
 import { assert, MigrationError } from './errors.ts';
 import type { ByteReader } from './reader.ts';
+import { QEMU_VM_SUBSECTION } from './markers.ts';
 import type { Field, Schema, Subsection, VmState, WireKind } from './vmstate.ts';
 import type { ByteWriter } from './writer.ts';
-
-/** Introduces a subsection (QEMU_VM_SUBSECTION). */
-export const QEMU_VM_SUBSECTION = 0x05;
 
 type Unknown = { [property: string]: unknown };
 

@@ -6,14 +6,8 @@ import { MigrationError } from './errors.ts';
 import { avoidingOptions } from './hints.ts';
 import { ByteReader, latin1 } from './reader.ts';
 import { SKIPPED_SECTIONS } from './skipped-sections.ts';
-import {
-  QEMU_VM_EOF,
-  QEMU_VM_SECTION_FULL,
-  readDescription,
-  readFooter,
-  readSectionHeader,
-  type SectionHeader,
-} from './stream-format.ts';
+import { QEMU_VM_EOF, QEMU_VM_SECTION_FULL } from './markers.ts';
+import { readDescription, readFooter, readSectionHeader, type SectionHeader } from './stream-format.ts';
 
 /** A device and the state that the stream has for it, valid but not yet in place. */
 export interface DecodedDevice {

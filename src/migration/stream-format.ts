@@ -8,22 +8,20 @@ import type { Device } from '../machine/device.ts';
 import { encode } from './codec.ts';
 import { parseDescription, type SectionDescription, type StreamDescription } from './description.ts';
 import { assert, MigrationError } from './errors.ts';
+import {
+  QEMU_VM_CONFIGURATION,
+  QEMU_VM_EOF,
+  QEMU_VM_SECTION_FOOTER,
+  QEMU_VM_SECTION_FULL,
+  QEMU_VM_SUBSECTION,
+  QEMU_VM_VMDESCRIPTION,
+} from './markers.ts';
 import type { ByteReader } from './reader.ts';
 import type { ByteWriter } from './writer.ts';
 
 /** "QEVM" */
 export const QEMU_VM_FILE_MAGIC = 0x5145564d;
 export const QEMU_VM_FILE_VERSION = 3;
-
-export const QEMU_VM_EOF = 0x00;
-export const QEMU_VM_SECTION_START = 0x01;
-export const QEMU_VM_SECTION_PART = 0x02;
-export const QEMU_VM_SECTION_END = 0x03;
-export const QEMU_VM_SECTION_FULL = 0x04;
-export const QEMU_VM_SUBSECTION = 0x05;
-export const QEMU_VM_VMDESCRIPTION = 0x06;
-export const QEMU_VM_CONFIGURATION = 0x07;
-export const QEMU_VM_SECTION_FOOTER = 0x7e;
 
 /** Page size that the stream speaks of (TARGET_PAGE_SIZE of i386). */
 export const PAGE_BYTES = 4096;
