@@ -33,7 +33,7 @@ export function hiddenFlags(c: CpuState): number {
   const stack32 = (c.segFlags(L.SS) & DESC_B) !== 0;
   const bases = c.segBase(L.DS) | c.segBase(L.ES) | c.segBase(L.SS);
   let flags = c.get(L.CPL);
-  if (inhibited(c)) flags |= HF_INHIBIT_IRQ;
+  if (c.inhibitInterrupts !== 0) flags |= HF_INHIBIT_IRQ;
   if (code32) flags |= 1 << HF_CS32_SHIFT;
   if (stack32) flags |= 1 << HF_SS32_SHIFT;
   if (real || c.v8086 || !code32 || bases !== 0) flags |= HF_ADDSEG;
@@ -46,10 +46,6 @@ export function hiddenFlags(c: CpuState): number {
     if (((dr7 >> (16 + i * 4)) & 3) === 2 && ((dr7 >> (i * 2)) & 3) !== 0) flags |= HF_IOBPT;
   }
   return flags;
-}
-
-function inhibited(c: CpuState): boolean {
-  return c.inhibitInterrupts !== 0 && c.inhibitEip === c.get(L.EIP);
 }
 
 function segmentRecord(c: CpuState, seg: number): SegmentRecord {
@@ -135,8 +131,8 @@ export function toRecord(c: CpuState): CpuRecord {
     sipiVector: 0,
     mcgCap: mca ? MCG_CAP : 0n,
     mcgStatus: cold.mcgStatus,
-    mcgCtl: BigInt.asUintN(64, cold.mcgCtl),
-    mceBanks: [...cold.mceBanks],
+    mcgCtl: mca ? cold.mcgCtl : 0n,
+    mceBanks: mca ? [...cold.mceBanks] : new Array<bigint>(40).fill(0n),
     tscAux: 0n,
     systemTimeMsr: 0n,
     wallClockMsr: 0n,
@@ -154,18 +150,23 @@ export function toRecord(c: CpuState): CpuRecord {
   };
 }
 
-/** The record of section `cpu_common`. */
-export function toCommonRecord(c: CpuState): CpuCommonRecord {
+/** CPU_INTERRUPT_* of QEMU: a maskable interrupt, an NMI. */
+const REQUEST_HARD = 0x2;
+const REQUEST_NMI = 0x200;
+
+/** The record of section `cpu_common`: `interrupt`, `nmi`: one is pending at the CPU's pin. */
+export function toCommonRecord(c: CpuState, interrupt: boolean, nmi: boolean): CpuCommonRecord {
   return {
     halted: c.halted ? 1 : 0,
-    interruptRequest: c.interruptRequest,
+    interruptRequest: (interrupt ? REQUEST_HARD : 0) | (nmi ? REQUEST_NMI : 0),
     exception: { exceptionIndex: -1 },
   };
 }
 
-export function fromCommonRecord(c: CpuState, record: CpuCommonRecord): void {
+/** Returns whether an NMI is pending; maskable interrupts follow from the controllers' own state. */
+export function fromCommonRecord(c: CpuState, record: CpuCommonRecord): boolean {
   c.halted = record.halted !== 0;
-  c.interruptRequest = record.interruptRequest;
+  return (record.interruptRequest & REQUEST_NMI) !== 0;
 }
 
 /**
@@ -200,7 +201,6 @@ export function fromRecord(c: CpuState, record: CpuRecord): void {
   c.a20Mask = record.a20Mask;
   c.nmiMasked = (record.hflags2 & HF2_NMI) !== 0;
   c.inhibitInterrupts = (record.hflags & HF_INHIBIT_IRQ) !== 0 ? 1 : 0;
-  c.inhibitEip = record.eip | 0;
   c.debugTraps = 0;
   c.tripleFault = false;
   fpuFromRecord(c, record);

@@ -128,12 +128,6 @@ export class CpuState {
   halted = false;
   /** One instruction long: interrupts (STI, MOV SS, POP SS) or also debug traps (MOV SS) are held back. */
   inhibitInterrupts = 0;
-  /** The EIP up to which inhibitInterrupts holds: at any other EIP it is stale and means nothing. */
-  inhibitEip = 0;
-  /** Instructions of this slice's budget that breakSlice (system/attention.ts) took out of ICNT; the run loop adds them back. */
-  heldInstructions = 0;
-  /** Pending requests, QEMU's CPU_INTERRUPT_* bits: 2 interrupt line (PIC or APIC), 0x200 NMI. */
-  interruptRequest = 0;
   /** An NMI is being served: further ones wait for IRET. */
   nmiMasked = false;
   /** DR6 bits of debug traps due behind this instruction (data and I/O breakpoints, task switch). */
@@ -167,8 +161,8 @@ export class CpuState {
       mtrrBase: new Array<bigint>(8).fill(0n),
       mtrrMask: new Array<bigint>(8).fill(0n),
       mcgStatus: 0n,
-      mcgCtl: -1n,
-      mceBanks: new Array<bigint>(40).fill(0n),
+      mcgCtl: 0xffffffffffffffffn,
+      mceBanks: Array.from({ length: 40 }, (_, i) => ((i & 3) === 0 ? 0xffffffffffffffffn : 0n)),
       miscEnable: 1n,
       smbase: 0x30000,
       smiCount: 0n,
@@ -176,6 +170,9 @@ export class CpuState {
       pdpteHigh: new Int32Array(4),
     };
   }
+
+  /** Ends the slice at the next instruction boundary. The run loop (cpu.ts) knows how. */
+  endSlice(): void {}
 
   // ---- faults
 

@@ -6,7 +6,6 @@ import { CR4_DE, type CpuState, EXC_DB, NEXT } from '../cpu-state.ts';
 import { FLAG_RF, FLAG_TF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { regField, rmRegister } from '../operands.ts';
-import { breakSlice } from './attention.ts';
 import { deliver } from './interrupts.ts';
 
 export const DR6_BD = 0x2000;
@@ -93,7 +92,7 @@ export function debugIoMatch(c: CpuState, port: number, bytes: number): boolean 
 function noteHit(c: CpuState, hit: number): boolean {
   if (hit === 0) return false;
   c.debugTraps |= hit;
-  breakSlice(c);
+  c.endSlice();
   return true;
 }
 
@@ -143,6 +142,6 @@ export function movToDr(c: CpuState): number {
   if (n === 6) c.set(DR6, (value & DR6_MASK) | DR6_FIXED);
   else if (n === 7) c.set(DR7, (value & DR7_MASK) | DR7_FIXED);
   else c.set(L.DR + n * 4, value);
-  if (n === 7) breakSlice(c);
+  if (n === 7) c.endSlice();
   return NEXT;
 }

@@ -21,7 +21,6 @@ import * as L from '../layout.ts';
 import { readLinear16 } from '../linear.ts';
 import { DESC_B, DESC_C, DESC_CODE, DESC_P, DESC_S, updateAll, updateMode } from '../mode.ts';
 import { immediate, operandSize, setStackPointer, stackPointer } from '../operands.ts';
-import { flagsChanged } from './attention.ts';
 import { keepRf } from './debug.ts';
 import {
   desc,
@@ -120,7 +119,6 @@ export function iret(c: CpuState): number {
     const link = readLinear16(c, c.segBase(L.TR), 0);
     switchTask(c, link, SWITCH_IRET, c.nextEip, 0, EXC_TS);
   } else iretProtected(c, size32);
-  flagsChanged(c);
   return JUMP;
 }
 

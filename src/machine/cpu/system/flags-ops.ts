@@ -20,7 +20,7 @@ import {
 import * as L from '../layout.ts';
 import { updateMode } from '../mode.ts';
 import { operandSize, setStackPointer, stackPointer } from '../operands.ts';
-import { breakSlice, flagsChanged, INHIBIT_INTERRUPTS, inhibit } from './attention.ts';
+import { INHIBIT_INTERRUPTS, inhibit } from './attention.ts';
 import { checkCpl0 } from './control-registers.ts';
 import { beginFrame, commitFrame, peekBy, pushBy } from './stack.ts';
 
@@ -67,7 +67,6 @@ export function popf(c: CpuState): number {
   c.set(L.EFL, ((old & ~mask) | (value & mask & ~ARITHMETIC_FLAGS) | 2) & ~(size32 ? FLAG_RF : 0));
   c.setArithmeticFlags(value);
   if (((old ^ c.get(L.EFL)) & FLAG_IOPL) !== 0) updateMode(c);
-  flagsChanged(c);
   return NEXT;
 }
 
@@ -103,7 +102,6 @@ export function sti(c: CpuState): number {
   if ((flags & FLAG_IF) !== 0) return NEXT;
   c.set(L.EFL, flags | FLAG_IF);
   inhibit(c, INHIBIT_INTERRUPTS);
-  flagsChanged(c);
   return NEXT;
 }
 
@@ -114,6 +112,6 @@ export function hlt(c: CpuState): number {
   c.set(L.EIP, c.nextEip);
   // STI; HLT: the shadow is over, or nothing would wake the CPU.
   c.inhibitInterrupts = 0;
-  breakSlice(c);
+  c.endSlice();
   return JUMP;
 }

@@ -16,7 +16,7 @@ import { bound, int1, int3, intN, into, undefinedInstruction } from './software-
 import { enter, popa, pusha } from './stack-ops.ts';
 import * as tables from './tables.ts';
 
-export { breakSlice, INHIBIT_ALL, INHIBIT_INTERRUPTS } from './attention.ts';
+export { INHIBIT_ALL, INHIBIT_INTERRUPTS } from './attention.ts';
 export { setCr0, setCr3, setCr4 } from './control-registers.ts';
 export { CPU_MODELS, type CpuModel, cpuModel } from './cpu-models.ts';
 export {
@@ -28,7 +28,7 @@ export {
   singleStepping,
 } from './debug.ts';
 export { type DeliveryKind, deliver, deliverFault } from './interrupts.ts';
-export { powerOn, reset } from './reset.ts';
+export { reset } from './reset.ts';
 export { loadSegment, setRealSegment, setSegment, setV86Segment } from './segment-load.ts';
 
 export const COLD_OPERATIONS: Readonly<Record<string, (c: CpuState) => number>> = {

@@ -158,9 +158,9 @@ function stringIo(c: CpuState, bytes: number, output: boolean): number {
     count--;
     setStringRegister(c, ECX, wide, count);
     if (count === 0) return NEXT;
-    // A port handler may have ended the slice; a trap may be due.
+    // ICNT counts this instruction too; a port handler may have ended the slice; a trap may be due.
     const budget = c.get(L.ICNT);
-    if (budget <= 0 || c.debugTraps !== 0) break;
+    if (budget <= 1 || c.debugTraps !== 0) break;
     c.set(L.ICNT, budget - 1);
   }
   c.set(L.EIP, c.eip);

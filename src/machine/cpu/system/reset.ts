@@ -5,7 +5,6 @@ import type { CpuState } from '../cpu-state.ts';
 import * as L from '../layout.ts';
 import { flushTlb, updateAll } from '../mode.ts';
 import { DR6_FIXED, DR7_FIXED } from './debug.ts';
-import { hasMachineCheck } from './msr.ts';
 import { setSegment } from './segment-load.ts';
 
 const REAL_CODE = 0x9b00;
@@ -41,7 +40,6 @@ export function reset(c: CpuState): void {
   c.a20Mask = -1;
   c.halted = false;
   c.inhibitInterrupts = 0;
-  c.interruptRequest = 0;
   c.nmiMasked = false;
   c.debugTraps = 0;
   c.tripleFault = false;
@@ -81,13 +79,4 @@ function resetCold(c: CpuState): void {
   cold.smiCount = 0n;
   cold.pdpteLow.fill(0);
   cold.pdpteHigh.fill(0);
-}
-
-/** First power-on only: the machine-check registers too. */
-export function powerOn(c: CpuState): void {
-  const mca = hasMachineCheck(c);
-  c.cold.mcgStatus = 0n;
-  c.cold.mcgCtl = mca ? 0xffffffffffffffffn : 0n;
-  for (let i = 0; i < 40; i++) c.cold.mceBanks[i] = mca && (i & 3) === 0 ? 0xffffffffffffffffn : 0n;
-  reset(c);
 }

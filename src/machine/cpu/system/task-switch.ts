@@ -16,7 +16,6 @@ import {
 } from '../linear.ts';
 import { DESC_C, DESC_CODE, DESC_P, DESC_R, DESC_S, flushTlb, updateAll } from '../mode.ts';
 import { loadPdptes } from '../paging.ts';
-import { breakSlice } from './attention.ts';
 import { DR6_BT, keepRf } from './debug.ts';
 import {
   desc,
@@ -161,7 +160,7 @@ function enterTask(c: CpuState, size32: boolean, source: number): void {
   updateAll(c);
   if (image[TRAP_FIELD] !== 0) {
     c.debugTraps |= DR6_BT;
-    breakSlice(c);
+    c.endSlice();
   }
   if (size32 && (c.get(L.CR0) & CR0_PG) !== 0 && cr3 !== c.get(L.CR3)) {
     if ((c.get(L.CR4) & CR4_PAE) !== 0) loadPdptes(c, cr3);
