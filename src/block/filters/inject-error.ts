@@ -1,0 +1,64 @@
+/** A file under an image that fails when told to. */
+import { BlockError, type BlockErrorCode } from '../errors.ts';
+import type { BlockFile } from '../file.ts';
+
+export type Operation = 'read' | 'write' | 'flush';
+
+export interface Injector {
+  readonly file: BlockFile;
+  /** The request with this number (from 0, of that kind, counted from now) fails, and `count` - 1 after it. */
+  failAt(operation: Operation, number: number, code?: BlockErrorCode, count?: number): void;
+  /** No failures any more. */
+  heal(): void;
+}
+
+interface Plan {
+  readonly operation: Operation;
+  left: number;
+  count: number;
+  readonly code: BlockErrorCode;
+}
+
+export function injectErrors(below: BlockFile): Injector {
+  let plans: Plan[] = [];
+  const check = (operation: Operation, offset: number): void => {
+    for (const plan of plans) {
+      if (plan.operation !== operation || plan.left-- > 0) continue;
+      if (plan.count-- > 0) {
+        throw new BlockError(plan.code, `injected ${operation} error`, { file: below.filename, offset });
+      }
+    }
+  };
+  const file: BlockFile = {
+    filename: below.filename,
+    readOnly: below.readOnly,
+    size: () => below.size(),
+    read: async (offset, target) => {
+      check('read', offset);
+      await below.read(offset, target);
+    },
+    write: async (offset, source) => {
+      check('write', offset);
+      await below.write(offset, source);
+    },
+    writev: async (offset, parts) => {
+      check('write', offset);
+      await below.writev(offset, parts);
+    },
+    truncate: (sizeBytes) => below.truncate(sizeBytes),
+    flush: async () => {
+      check('flush', 0);
+      await below.flush();
+    },
+    close: () => below.close(),
+  };
+  return {
+    file,
+    failAt: (operation, number, code = 'io', count = 1) => {
+      plans.push({ operation, left: number, count, code });
+    },
+    heal: () => {
+      plans = [];
+    },
+  };
+}
