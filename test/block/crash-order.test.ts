@@ -108,7 +108,10 @@ async function ownCheck(bytes: Buffer): Promise<{ corruptions: number; messages:
 }
 
 /** Images after each prefix, and with random holes behind the last flush. */
-async function* crashes(base: Buffer, log: readonly LogEntry[]): AsyncGenerator<{ what: string; bytes: Buffer }> {
+async function* crashes(
+  base: Buffer,
+  log: readonly LogEntry[],
+): AsyncGenerator<{ what: string; bytes: Buffer }> {
   const prefix = new MemoryFile(base);
   const flushed = new MemoryFile(base);
   let epoch: LogEntry[] = [];
