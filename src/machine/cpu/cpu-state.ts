@@ -128,6 +128,8 @@ export class CpuState {
   halted = false;
   /** One instruction long: interrupts (STI, MOV SS, POP SS) or also debug traps (MOV SS) are held back. */
   inhibitInterrupts = 0;
+  /** Pending requests, QEMU's CPU_INTERRUPT_* bits: 2 interrupt line (PIC or APIC), 0x200 NMI. */
+  interruptRequest = 0;
   /** An NMI is being served: further ones wait for IRET. */
   nmiMasked = false;
   /** DR6 bits of debug traps due behind this instruction (data and I/O breakpoints, task switch). */

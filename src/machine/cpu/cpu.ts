@@ -1,0 +1,556 @@
+/**
+ * The CPU: runs generated code in slices, takes faults and interrupts between instructions, decodes, looks up pages.
+ * See docs/architecture.md and layout.ts.
+ */
+import { PAGE_READ, type PhysicalMemory } from '../memory.ts';
+import { coldNumber, coldOperation } from './cold-operations.ts';
+import { type CpuBus, CpuState, EXC_GP, FAULT, NEXT } from './cpu-state.ts';
+import { type Decoded, decode, newDecoded } from './decoder.ts';
+import { FLAG_IF, FLAG_RF, FLAG_TF } from './eflags.ts';
+import { HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
+import { HandlerIndex } from './handler-index.ts';
+import * as L from './layout.ts';
+import {
+  readLinear16,
+  readLinear32,
+  readLinear8,
+  walkAndFill,
+  writeLinear16,
+  writeLinear32,
+  writeLinear8,
+} from './linear.ts';
+import { flushTlb } from './mode.ts';
+import { segmentCheck } from './operands.ts';
+import { translate, translation } from './paging.ts';
+import { RecordPool } from './records.ts';
+import { debugActive, debugCodeMatch, deliverDebugTrap } from './system/debug.ts';
+import { deliver, deliverFault } from './system/interrupts.ts';
+import { reset } from './system/reset.ts';
+
+/** Bits of CpuState.interruptRequest, QEMU's CPU_INTERRUPT_*: the interrupt line, NMI. */
+export const REQUEST_HARD = 2;
+export const REQUEST_NMI = 0x200;
+
+const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber));
+
+export type StopReason = 'budget' | 'halt' | 'triple-fault';
+
+type RunFunction = (rec: number, count: number) => number;
+
+export class Cpu extends CpuState {
+  readonly records: RecordPool;
+  readonly #handlers: HandlerIndex;
+  readonly #run: RunFunction;
+  readonly #decoded: Decoded = newDecoded();
+  readonly #crossBytes = new Uint8Array(32);
+  /** Interrupt acknowledge: gives the vector, or -1 if the request went away. Set by the board. */
+  acknowledge: () => number = () => -1;
+
+  /** Instructions executed since power-on, up to the start of the current slice. */
+  #executed = 0;
+  /** Budget of the slice being run, and what was taken from it to end it early. */
+  #sliceBudget = 0;
+  #taken = 0;
+  #running = false;
+  /** Code segment for which the code TLBs of the general modes were filled. */
+  #codeBase = 0;
+  #codeLimit = 0;
+  /** The instruction just run was INT n or the like: TF does not trap behind it. */
+  #softInterrupt = false;
+
+  constructor(mem: PhysicalMemory, bus: CpuBus) {
+    super(mem, bus);
+    this.records = new RecordPool(mem);
+    this.records.onDrop = () => {
+      this.flushCodeTlb();
+      this.endSlice();
+    };
+    mem.onCodeWrite = (address, bytes) => this.records.invalidate(address, bytes);
+    mem.onMapChange = () => {
+      flushTlb(this);
+      this.endSlice();
+    };
+    this.#handlers = new HandlerIndex(mem.memory.buffer.byteLength / 65536);
+    const instance = new WebAssembly.Instance(this.#handlers.module, {
+      e: { m: mem.memory, ...this.#imports() },
+    });
+    this.#run = instance.exports['run'] as RunFunction;
+    for (let k = 0; k < 16; k++) this.set(L.END_RECORDS + k * L.RECORD_BYTES, HANDLER_END);
+    reset(this);
+    flushTlb(this);
+  }
+
+  /** RESET or INIT pin. */
+  reset(): void {
+    reset(this);
+    flushTlb(this);
+    this.endSlice();
+  }
+
+  /** The INTR pin, from local APIC or PIC. */
+  setInterruptLine(level: number): void {
+    if (level === 0) {
+      this.interruptRequest &= ~REQUEST_HARD;
+      return;
+    }
+    this.interruptRequest |= REQUEST_HARD;
+    if ((this.get(L.EFL) & FLAG_IF) !== 0) this.endSlice();
+  }
+
+  /** An edge on the NMI pin. */
+  raiseNmi(): void {
+    this.interruptRequest |= REQUEST_NMI;
+    this.endSlice();
+  }
+
+  /** After all state was overwritten from outside: drops every cache. */
+  invalidateCaches(): void {
+    this.records.clear();
+    flushTlb(this);
+  }
+
+  /** Instructions executed since power-on, exact also within a slice. */
+  get instructions(): number {
+    if (!this.#running) return this.#executed;
+    return this.#executed + this.#sliceBudget - this.#taken - this.get(L.ICNT);
+  }
+  set instructions(value: number) {
+    this.#executed = value;
+  }
+
+  /** Ends the slice at the next instruction boundary; for devices, from within port and memory accesses. */
+  override endSlice(): void {
+    if (!this.#running) return;
+    const left = this.get(L.ICNT);
+    if (left <= 1) return;
+    this.#taken += left - 1;
+    this.set(L.ICNT, 1);
+  }
+
+  flushCodeTlb(): void {
+    this.i32.fill(L.TLB_INVALID, L.XTLB >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
+  }
+
+  // ---- the run loop
+
+  /** Runs up to `budget` instructions; returns why it stopped. */
+  run(budget: number): StopReason {
+    const end = this.#executed + budget;
+    for (;;) {
+      if (this.tripleFault) return 'triple-fault';
+      if (this.#takeInterrupt()) continue;
+      if (this.halted) return 'halt';
+      const left = end - this.#executed;
+      if (left <= 0) return 'budget';
+      this.#slice(left);
+    }
+  }
+
+  /** Takes an NMI or maskable interrupt if one may be taken now. */
+  #takeInterrupt(): boolean {
+    const request = this.interruptRequest;
+    if (request === 0 || this.inhibitInterrupts !== 0) return false;
+    if ((request & REQUEST_NMI) !== 0 && !this.nmiMasked) {
+      this.interruptRequest &= ~REQUEST_NMI;
+      this.nmiMasked = true;
+      this.#deliverExternal(2);
+      return true;
+    }
+    if ((request & REQUEST_HARD) === 0 || (this.get(L.EFL) & FLAG_IF) === 0) return false;
+    const vector = this.acknowledge();
+    if (vector < 0) return false;
+    this.#deliverExternal(vector);
+    return true;
+  }
+
+  #deliverExternal(vector: number): void {
+    this.halted = false;
+    this.inhibitInterrupts = 0;
+    this.eip = this.get(L.EIP);
+    this.nextEip = this.eip;
+    deliver(this, vector, 'external', -1);
+    this.#afterControlChange();
+  }
+
+  /** One stretch of generated code, or one instruction where each must be looked at. */
+  #slice(left: number): void {
+    const inhibited = this.inhibitInterrupts !== 0;
+    this.inhibitInterrupts = 0;
+    if ((this.get(L.EFL) & FLAG_TF) !== 0 || debugActive(this) || this.#limitInPage()) {
+      this.#carefulStep();
+      return;
+    }
+    const rec = this.#enter(this.get(L.EIP));
+    if (rec !== 0) {
+      this.#runFrom(rec, inhibited ? 1 : left);
+      return;
+    }
+    this.#executed++; // A fetch that faults counts, so that a fault loop ends the budget.
+    this.#takeFault();
+  }
+
+  /** Returns whether the stretch ended by a fault. */
+  #runFrom(rec: number, budget: number): boolean {
+    this.#sliceBudget = budget;
+    this.#taken = 0;
+    this.set(L.ICNT, budget);
+    this.set(L.EXIT_REASON, L.EXIT_NONE);
+    this.#running = true;
+    const end = this.#run(rec, budget);
+    this.#running = false;
+    this.#executed += budget - this.#taken - this.get(L.ICNT);
+    if (end !== 0) {
+      this.set(L.EIP, this.#eipOf(end));
+      return false;
+    }
+    // Leaving by fault or jump does not count the instruction down in generated code.
+    this.#executed++;
+    if (this.get(L.EXIT_REASON) === L.EXIT_FAULT) {
+      this.#takeFault();
+      return true;
+    }
+    this.#afterControlChange();
+    return false;
+  }
+
+  #takeFault(): void {
+    this.eip = this.get(L.EIP);
+    deliverFault(this);
+    this.#afterControlChange();
+  }
+
+  /** CS may have changed: the code TLBs of the general modes hold for one code segment only. */
+  #afterControlChange(): void {
+    const base = this.segBase(L.CS);
+    const limit = this.segLimit(L.CS);
+    if (base === this.#codeBase && limit === this.#codeLimit) return;
+    this.#codeBase = base;
+    this.#codeLimit = limit;
+    const general = L.XTLB + 2 * L.XTLB_BYTES;
+    this.i32.fill(L.TLB_INVALID, general >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
+  }
+
+  /** CS ends inside the page that EIP is in: each instruction's end must be checked. */
+  #limitInPage(): boolean {
+    if (this.get(L.MODE) === L.MODE_F32) return false;
+    const limit = this.segLimit(L.CS) >>> 0;
+    if (limit === 0xffffffff) return false;
+    const eip = this.get(L.EIP) >>> 0;
+    const toPageEnd = 0xfff - ((this.segBase(L.CS) + eip) & 0xfff);
+    return eip + toPageEnd > limit;
+  }
+
+  /** One instruction with the checks that only rarely matter: CS limit, breakpoints, single step. */
+  #carefulStep(): void {
+    const eip = this.get(L.EIP);
+    const step = (this.get(L.EFL) & FLAG_TF) !== 0;
+    if (debugActive(this) && debugCodeMatch(this, (this.segBase(L.CS) + eip) | 0)) {
+      this.#faultAt(1, -1);
+      return;
+    }
+    const rec = this.#enter(eip);
+    const length = rec === 0 ? 0 : this.#lengthAt(rec);
+    if (length === 0) {
+      this.#executed++;
+      this.#takeFault();
+      return;
+    }
+    if (this.#limitInPage() && (eip >>> 0) + length - 1 > this.segLimit(L.CS) >>> 0) {
+      this.#faultAt(EXC_GP, 0);
+      return;
+    }
+    // RF holds code breakpoints back for one instruction; a fault pushes it set again.
+    this.set(L.EFL, this.get(L.EFL) & ~FLAG_RF);
+    this.#softInterrupt = false;
+    const faulted = this.#runFrom(rec, 1);
+    if (!faulted && ((step && !this.#softInterrupt) || this.debugTraps !== 0)) {
+      deliverDebugTrap(this, step && !this.#softInterrupt);
+      this.#afterControlChange();
+    }
+  }
+
+  #faultAt(vector: number, error: number): void {
+    this.faultVector = vector;
+    this.faultError = error;
+    this.#executed++;
+    this.#takeFault();
+  }
+
+  /** Length of the instruction at a record, decoded if need be; 0: fetching it faulted (recorded). */
+  #lengthAt(rec: number): number {
+    const handler = this.get(rec + L.R_HANDLER);
+    if (handler === HANDLER_CROSS || handler === 0) {
+      if (handler === 0 && this.#decodeRecord(rec) === 0) return 0;
+    }
+    return this.u8[rec + L.R_LEN]!;
+  }
+
+  // ---- records and lookups
+
+  #eipOf(rec: number): number {
+    const offset =
+      rec >= L.RECORDS
+        ? (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT
+        : 0x1000 + ((rec - L.END_RECORDS) >>> L.RECORD_SHIFT);
+    const eip = (this.get(L.PAGELIN) + offset - this.segBase(L.CS)) | 0;
+    // In 16-bit code EIP may leave 64 KiB only through a 32-bit operand; running over the end is caught by the limit.
+    return eip;
+  }
+
+  /** Record at EIP, or 0 with the fault recorded (EIP is where it should be delivered). Fills the code TLB. */
+  #enter(eip: number): number {
+    this.set(L.EIP, eip);
+    const base = this.segBase(L.CS);
+    const linear = (base + eip) | 0;
+    const limit = this.segLimit(L.CS) >>> 0;
+    if (eip >>> 0 > limit) return this.#fetchFault(EXC_GP, 0);
+    const user = this.get(L.CPL) === 3 ? 1 : 0;
+    const records = this.#codePage(linear, user);
+    if (records === 0) return 0;
+    const page = linear & ~0xfff;
+    this.set(L.PAGELIN, page);
+    const wholePage = (eip >>> 0) + (0xfff - (linear & 0xfff)) <= limit;
+    if (wholePage) {
+      const slot = this.get(L.XTLBBASE) + ((linear >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
+      this.set(slot, page);
+      this.set(slot + 4, records);
+    }
+    return records + ((linear & 0xfff) << L.RECORD_SHIFT);
+  }
+
+  /** Records of the page at a linear address; 0: page fault recorded, or nothing there to execute. */
+  #codePage(linear: number, user: number): number {
+    let physical: number;
+    try {
+      physical = translate(this, linear, 0, user);
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.set(L.EXIT_REASON, L.EXIT_FAULT);
+      return 0;
+    }
+    const entry = this.mem.pageMap[physical >>> 12]!;
+    // Nothing but memory can be executed: all-ones bytes are an undefined opcode.
+    if ((entry & PAGE_READ) === 0) return this.#fetchFault(6, -1);
+    return this.records.pageRecords(entry >>> 12, this.get(L.MODE));
+  }
+
+  #fetchFault(vector: number, error: number): number {
+    this.faultVector = vector;
+    this.faultError = error;
+    this.set(L.EXIT_REASON, L.EXIT_FAULT);
+    return 0;
+  }
+
+  /** Decodes at a record; returns the record, or 0 with a fault recorded. */
+  #decodeRecord(rec: number): number {
+    const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
+    const d = this.#decoded;
+    const code32 = this.get(L.MODE) !== L.MODE_S16;
+    const address = this.records.codeAddress(rec);
+    if (offset > 4096 - 24) {
+      // Bytes behind the page must not decide: decode from a copy that ends with the page, padded with NOPs.
+      const inPage = 4096 - offset;
+      this.#crossBytes.fill(0x90);
+      this.#crossBytes.set(this.u8.subarray(address, address + inPage));
+      decode(this.#crossBytes, 0, code32, d);
+      if (d.length > inPage) return this.#markCrossing(rec, inPage);
+    } else decode(this.u8, address, code32, d);
+    this.#handlers.fill(this, rec, d, offset);
+    this.records.noteDecoded(rec, d.length);
+    return rec;
+  }
+
+  #markCrossing(rec: number, inPage: number): number {
+    this.set(rec + L.R_HANDLER, HANDLER_CROSS);
+    this.u8[rec + L.R_LEN] = inPage;
+    this.records.noteDecoded(rec, inPage);
+    return rec;
+  }
+
+  /** Decodes an instruction that lies in two pages, each time it is executed. Returns its handler, or 0. */
+  #crossing(rec: number): number {
+    const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
+    const inPage = 4096 - offset;
+    const user = this.get(L.CPL) === 3 ? 1 : 0;
+    const next = (this.get(L.PAGELIN) + 0x1000) | 0;
+    const eip = this.#eipOf(rec);
+    let physical: number;
+    try {
+      physical = translate(this, next, 0, user);
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.set(L.EIP, eip);
+      this.set(L.EXIT_REASON, L.EXIT_FAULT);
+      return 0;
+    }
+    const address = this.records.codeAddress(rec);
+    const bytes = this.#crossBytes;
+    bytes.set(this.u8.subarray(address, address + inPage));
+    for (let i = inPage; i < 24; i++) bytes[i] = this.mem.read8(physical + i - inPage);
+    const d = this.#decoded;
+    decode(bytes, 0, this.get(L.MODE) !== L.MODE_S16, d);
+    const limit = this.segLimit(L.CS) >>> 0;
+    if (limit !== 0xffffffff && (eip >>> 0) + d.length - 1 > limit) {
+      this.set(L.EIP, eip);
+      return this.#fetchFault(EXC_GP, 0);
+    }
+    this.#handlers.fill(this, rec, d, offset);
+    const handler = this.get(rec + L.R_HANDLER);
+    this.set(rec + L.R_HANDLER, HANDLER_CROSS);
+    return handler;
+  }
+
+  // ---- what generated code calls
+
+  /** Leaves generated code with the fault in faultVector; EIP is the current instruction's. */
+  #faultExit(): void {
+    this.set(L.EIP, this.#eipOf(this.get(L.CURREC)));
+    this.set(L.EXIT_REASON, L.EXIT_FAULT);
+  }
+
+  #cold(rec: number, number: number): number {
+    this.rec = rec;
+    const eip = this.#eipOf(rec);
+    this.eip = eip;
+    const next = eip + this.u8[rec + L.R_LEN]!;
+    this.nextEip = this.get(L.MODE) === L.MODE_S16 ? next & 0xffff : next | 0;
+    const codeTlb = this.get(L.XTLBBASE);
+    const records = this.records.codeAddress(rec);
+    if (SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
+    let result: number;
+    try {
+      result = coldOperation(number)(this);
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.#faultExit();
+      return 0;
+    }
+    if (
+      result === NEXT &&
+      this.get(L.XTLBBASE) === codeTlb &&
+      this.inhibitInterrupts === 0 &&
+      !this.halted &&
+      (this.get(L.EFL) & FLAG_TF) === 0 &&
+      records === this.records.codeAddress(rec) &&
+      !(this.interruptRequest !== 0 && (this.get(L.EFL) & FLAG_IF) !== 0)
+    ) {
+      return rec + this.get(rec + L.R_NEXT);
+    }
+    if (result === NEXT) this.set(L.EIP, this.nextEip);
+    this.set(L.EXIT_REASON, L.EXIT_JUMP);
+    return 0;
+  }
+
+  #user(): number {
+    return this.get(L.TLBBASE) === L.TLB_USER ? 1 : 0;
+  }
+
+  /** Where an operand can be read: its place in memory, or BOUNCE with a copy; 0: fault. */
+  #read(linear: number, bits: number): number {
+    const user = this.#user();
+    try {
+      if ((linear & 0xfff) + bits / 8 <= 0x1000) {
+        const physical = walkAndFill(this, linear, 0, user);
+        const entry = this.mem.pageMap[physical >>> 12]!;
+        if ((entry & PAGE_READ) !== 0) return ((entry & ~0xfff) >>> 0) + (physical & 0xfff) || 0;
+      }
+      if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
+      else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
+      else this.set(L.BOUNCE, readLinear32(this, linear, user));
+      return L.BOUNCE;
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.#faultExit();
+      return 0;
+    }
+  }
+
+  /** 0 done, 1 fault. */
+  #write(linear: number, bits: number, value: number): number {
+    try {
+      if (bits === 8) writeLinear8(this, linear, value, this.#user());
+      else if (bits === 16) writeLinear16(this, linear, value, this.#user());
+      else writeLinear32(this, linear, value, this.#user());
+      return 0;
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.#faultExit();
+      return 1;
+    }
+  }
+
+  /** Like read, and writing there will not fault. BOUNCE: commit() must follow. */
+  #modify(linear: number, bits: number): number {
+    const user = this.#user();
+    const bytes = bits / 8;
+    try {
+      const physical = translate(this, linear, 1, user);
+      if ((linear & 0xfff) + bytes <= 0x1000) {
+        const entry = this.mem.pageMap[physical >>> 12]!;
+        if ((entry & 3) === 3) {
+          const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
+          this.mem.noteWrite(address, bytes);
+          if (translation.writable) walkAndFill(this, linear, 1, user);
+          return address;
+        }
+      } else translate(this, (linear + bytes - 1) | 0, 1, user);
+      if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
+      else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
+      else this.set(L.BOUNCE, readLinear32(this, linear, user));
+      return L.BOUNCE;
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.#faultExit();
+      return 0;
+    }
+  }
+
+  #commit(linear: number, bits: number): number {
+    const value =
+      bits === 8 ? this.u8[L.BOUNCE]! : bits === 16 ? this.u16[L.BOUNCE >> 1]! : this.get(L.BOUNCE);
+    return this.#write(linear, bits, value);
+  }
+
+  #segment(segmentAddress: number, offset: number, sizeAndWrite: number): number {
+    try {
+      const seg = (segmentAddress - L.SEGS) / L.SEG_STRIDE;
+      segmentCheck(this, seg, offset >>> 0, (sizeAndWrite & 0xff) / 8, (sizeAndWrite & 0x100) !== 0);
+      return 0;
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      this.#faultExit();
+      return 1;
+    }
+  }
+
+  #imports(): Record<string, (...args: number[]) => number> {
+    return {
+      read: (linear, bits) => this.#read(linear!, bits!) | 0,
+      write: (linear, bits, value) => this.#write(linear!, bits!, value!),
+      modify: (linear, bits) => this.#modify(linear!, bits!) | 0,
+      commit: (linear, bits) => this.#commit(linear!, bits!),
+      segment: (segment, offset, size) => this.#segment(segment!, offset!, size!),
+      raise: (vector, error) => {
+        this.faultVector = vector!;
+        this.faultError = error!;
+        this.#faultExit();
+        return 0;
+      },
+      lookup: (eip) => this.#lookup(eip!),
+      decode: (rec) => this.#decodeRecord(rec!),
+      cold: (rec) => this.#cold(rec!, this.u16[(rec! + L.R_ORIG) >> 1]!),
+      coldNamed: (rec, number) => this.#cold(rec!, number!),
+      cross: (rec) => this.#crossing(rec!),
+    };
+  }
+
+  /** Record for a jump out of the page. Leaves generated code where the next instruction needs a closer look. */
+  #lookup(eip: number): number {
+    const rec = this.#enter(eip);
+    if (rec !== 0 && this.get(L.MODE) !== L.MODE_F32 && this.#limitInPage()) {
+      this.set(L.EXIT_REASON, L.EXIT_JUMP);
+      return 0;
+    }
+    return rec;
+  }
+}

@@ -1,0 +1,433 @@
+/**
+ * The vocabulary that instruction semantics are written in (see semantics/). An operation's definition is one function of an
+ * Emitter; what "the first operand", "the next EIP" or "leave with a fault" mean is up to the back end: the interpreter loads
+ * operands from the decoded record, a JIT knows them as constants.
+ *
+ * Contract with definitions: everything that can fault comes before the first change of architectural state, or in update().
+ */
+import * as L from '../layout.ts';
+import type { FunctionWriter } from './function-writer.ts';
+import { binary, constant, isConstant, load, type Node, type NodeType, select, unary } from './node.ts';
+
+/** Operand shape of the instruction at hand. First letter: destination, second: source, third: a further operand. */
+export interface Shape {
+  /** Operand size in bits: 8, 16 or 32. */
+  readonly size: number;
+  /** Letters: R register, M memory, I immediate, C the CL register, J relative jump; '' for implied operands. */
+  readonly form: string;
+  /** Memory operand with an index register. */
+  readonly indexed: boolean;
+  /** Anything but flat 32-bit segments and addresses: segment checks, address masks, 16-bit stack and EIP. */
+  readonly general: boolean;
+  /** Relative jump to another page. */
+  readonly far: boolean;
+}
+
+const CARRY_MASK = 0xc0000008 | 0;
+
+export abstract class Emitter {
+  readonly out: FunctionWriter;
+  size = 32;
+  form = '';
+  general = false;
+
+  constructor(out: FunctionWriter) {
+    this.out = out;
+  }
+
+  // ---- pure values
+
+  k(n: number): Node {
+    return constant(n);
+  }
+  bin(op: string, a: Node, b: Node): Node {
+    return binary(op, a, b);
+  }
+  add(a: Node, b: Node): Node {
+    return binary('add', a, b);
+  }
+  sub(a: Node, b: Node): Node {
+    return binary('sub', a, b);
+  }
+  mul(a: Node, b: Node): Node {
+    return binary('mul', a, b);
+  }
+  and(a: Node, b: Node): Node {
+    return binary('and', a, b);
+  }
+  or(a: Node, b: Node): Node {
+    return binary('or', a, b);
+  }
+  xor(a: Node, b: Node): Node {
+    return binary('xor', a, b);
+  }
+  shl(a: Node, b: Node): Node {
+    return binary('shl', a, b);
+  }
+  shr(a: Node, b: Node): Node {
+    return binary('shr', a, b);
+  }
+  sar(a: Node, b: Node): Node {
+    return binary('sar', a, b);
+  }
+  eq(a: Node, b: Node): Node {
+    return binary('eq', a, b);
+  }
+  ne(a: Node, b: Node): Node {
+    return binary('ne', a, b);
+  }
+  not(a: Node): Node {
+    return this.xor(a, constant(-1));
+  }
+  neg(a: Node): Node {
+    return this.sub(constant(0), a);
+  }
+  eqz(a: Node): Node {
+    return isConstant(a) ? constant(+(a.n === 0)) : unary('eqz', a);
+  }
+  sel(c: Node, a: Node, b: Node): Node {
+    return select(c, a, b);
+  }
+  /** 64-bit: zero- and sign-extension of 32 bits, low 32 bits. */
+  u64(a: Node): Node {
+    return unary('extendu', a, 'i64');
+  }
+  s64(a: Node): Node {
+    return unary('extends', a, 'i64');
+  }
+  low(a: Node): Node {
+    return unary('wrap', a);
+  }
+  k64(n: number): Node {
+    return { op: 'const64', type: 'i64', n };
+  }
+  /** 64-bit binary operation, `op` without its 64 suffix; comparisons give i32. */
+  bin64(op: string, a: Node, b: Node): Node {
+    const comparison = /^(eq|ne|lt|gt)/.test(op);
+    return { op: `${op}64`, type: comparison ? 'i32' : 'i64', a, b, n: 0 };
+  }
+  sext(a: Node, size: number): Node {
+    if (size === 32) return a;
+    if (isConstant(a)) return constant(size === 8 ? (a.n << 24) >> 24 : (a.n << 16) >> 16);
+    return unary(size === 8 ? 'sx8' : 'sx16', a);
+  }
+  zext(a: Node, size: number): Node {
+    return size === 32 ? a : this.and(a, constant(size === 8 ? 0xff : 0xffff));
+  }
+  /** Sign bit of a `size`-bit value as 0 or 1; higher bits do not matter. */
+  msb(a: Node, size = this.size): Node {
+    return this.and(this.shr(a, constant(size - 1)), constant(1));
+  }
+  /** Holds a value in a temporary, so that it is computed once and now. */
+  let(v: Node): Node {
+    if (isConstant(v)) return v;
+    const t = this.out.newTemp(v.type);
+    this.out.set(t, v);
+    return t;
+  }
+  /** A field of the CPU state. */
+  state(address: number): Node {
+    return load('ld32', constant(address), 0);
+  }
+  setState(address: number, v: Node): void {
+    this.out.store(32, constant(address), 0, v);
+  }
+  if(c: Node, then: () => void, otherwise?: () => void): void {
+    if (isConstant(c)) {
+      if (c.n !== 0) then();
+      else otherwise?.();
+      return;
+    }
+    this.out.if(c, then, otherwise);
+  }
+
+  // ---- the machine, given by the back end
+
+  /** Register by number (8-bit: AL CL DL BL AH CH DH BH). */
+  abstract reg(n: number, size?: number): Node;
+  abstract setReg(n: number, v: Node, size?: number): void;
+  /** First and second register operand of the instruction. */
+  abstract r1(size?: number): Node;
+  abstract setR1(v: Node, size?: number): void;
+  abstract r2(size?: number): Node;
+  abstract setR2(v: Node, size?: number): void;
+  abstract imm(): Node;
+  /** Offset of the memory operand in its segment, address size applied. */
+  abstract ea(): Node;
+  /** Address of the segment cache that the memory operand uses. */
+  abstract segment(): Node;
+  /** Mask of the address size: -1 or 0xffff. */
+  abstract addressMask(): Node;
+  /** EIP of the next instruction (not masked). */
+  abstract nextEip(): Node;
+  /** Calls out; the instruction counter is in memory during the call. Result in a temporary. */
+  abstract slow(name: string, ...args: Node[]): Node;
+  /** Leaves: the fault is already recorded; the instruction will be started again. */
+  abstract fault(): void;
+  /** Lets a cold operation of this name do the rest of the instruction, and leaves. */
+  abstract cold(name: string): void;
+  abstract jumpRelative(condition?: Node): void;
+  abstract jumpIndirect(eip: Node): void;
+  /** Ends a REP iteration: charges it, and starts over or leaves at the same instruction. */
+  abstract again(restart: () => void): void;
+  /** Instructions that this slice may still execute, this one included. */
+  abstract budget(): Node;
+  abstract charge(n: Node): void;
+
+  raise(vector: number, error = -1): void {
+    this.out.drop(this.slow('raise', constant(vector), constant(error)));
+    this.fault();
+  }
+
+  // ---- flags: FR sign-extended result; FC bit 31 CF, bit 30 CF^OF, bit 3 AF, bit 0 "ZF whatever FR says"
+
+  fr(): Node {
+    return this.state(L.FR);
+  }
+  fc(): Node {
+    return this.state(L.FC);
+  }
+  setFr(v: Node): void {
+    this.setState(L.FR, v);
+  }
+  setFc(v: Node): void {
+    this.setState(L.FC, v);
+  }
+  #carryVector(c: Node, size: number): Node {
+    if (size === 32) return this.and(c, constant(CARRY_MASK));
+    const t = this.let(c);
+    return this.or(
+      this.and(this.shl(t, constant(32 - size)), constant(0xc0000000 | 0)),
+      this.and(t, constant(8)),
+    );
+  }
+  flagsAdd(a: Node, b: Node, r: Node, size = this.size): void {
+    this.setFc(this.#carryVector(this.or(this.and(a, b), this.and(this.or(a, b), this.not(r))), size));
+    this.setFr(this.sext(r, size));
+  }
+  flagsSub(a: Node, b: Node, r: Node, size = this.size): void {
+    const borrow = this.or(this.and(this.not(a), b), this.and(this.or(this.not(a), b), r));
+    this.setFc(this.#carryVector(borrow, size));
+    this.setFr(this.sext(r, size));
+  }
+  flagsLogic(r: Node, size = this.size): void {
+    this.setFr(this.sext(r, size));
+    this.setFc(constant(0));
+  }
+  /** CF stays; `edge` is the operand (DEC) or result (INC) that overflow makes equal to the smallest integer. */
+  flagsIncDec(edge: Node, a: Node, r: Node, size = this.size): void {
+    const smallest = size === 8 ? 0x80 : size === 16 ? 0x8000 : 0x80000000 | 0;
+    const of = this.eq(this.zext(edge, size), constant(smallest));
+    const cf = this.let(this.and(this.fc(), constant(0x80000000 | 0)));
+    const af = this.and(this.shr(this.xor(a, r), constant(1)), constant(8));
+    this.setFc(this.or(this.or(cf, this.xor(this.shr(cf, constant(1)), this.shl(of, constant(30)))), af));
+    this.setFr(this.sext(r, size));
+  }
+  /** CF and OF as given (0 or 1), the rest from the result. AF 0. */
+  flagsResult(r: Node, cf: Node, of: Node, size = this.size): void {
+    this.setCarryOverflow(cf, of);
+    this.setFr(this.sext(r, size));
+  }
+  /** CF and OF as given; AF 0; SF, ZF, PF stay. */
+  setCarryOverflow(cf: Node, of: Node, keep = 0): void {
+    const carry = this.let(cf);
+    const both = this.or(
+      this.shl(carry, constant(31)),
+      this.shl(this.and(this.xor(carry, of), constant(1)), constant(30)),
+    );
+    this.setFc(keep === 0 ? both : this.or(both, this.and(this.fc(), constant(keep))));
+  }
+  /** Replaces CF (0 or 1) and keeps the other five flags. */
+  setCarry(cf: Node): void {
+    const fc = this.let(this.fc());
+    const of = this.and(this.xor(this.shr(fc, constant(31)), this.shr(fc, constant(30))), constant(1));
+    const carry = this.let(cf);
+    this.setFc(
+      this.or(
+        this.or(this.shl(carry, constant(31)), this.shl(this.xor(carry, of), constant(30))),
+        this.and(fc, constant(9)),
+      ),
+    );
+  }
+  cf(): Node {
+    return this.shr(this.fc(), constant(31));
+  }
+  #zf(): Node {
+    return this.or(this.eqz(this.fr()), this.and(this.fc(), constant(1)));
+  }
+  #less(): Node {
+    const fc = this.let(this.fc());
+    return this.shr(this.xor(this.fr(), this.xor(fc, this.shl(fc, constant(1)))), constant(31));
+  }
+  /** Condition code 0–15 as 0 or 1. */
+  condition(cc: number): Node {
+    let v: Node;
+    switch (cc >> 1) {
+      case 0: {
+        const fc = this.let(this.fc());
+        v = this.shr(this.xor(fc, this.shl(fc, constant(1))), constant(31));
+        break;
+      }
+      case 1:
+        v = this.cf();
+        break;
+      case 2:
+        v = this.#zf();
+        break;
+      case 3:
+        v = this.or(this.cf(), this.#zf());
+        break;
+      case 4:
+        v = this.shr(this.fr(), constant(31));
+        break;
+      case 5:
+        v = this.and(this.not(unary('popcnt', this.and(this.fr(), constant(0xff)))), constant(1));
+        break;
+      case 6:
+        v = this.#less();
+        break;
+      default:
+        v = this.or(this.#less(), this.#zf());
+    }
+    return (cc & 1) !== 0 ? this.eqz(v) : v;
+  }
+
+  // ---- guest memory
+
+  /** Linear address of an access through a segment; `general`: checked against its limits and rights. */
+  linear(segment: Node, offset: Node, size: number, write: boolean): Node {
+    if (!this.general) return this.let(offset);
+    const o = this.let(offset);
+    const s = this.let(segment);
+    const from = this.sub(o, load('ld32', s, L.SEG_LO));
+    const span = load('ld32', s, write ? L.SEG_WRITE_SPAN : L.SEG_READ_SPAN);
+    this.out.if(binary('geu', from, span), () => {
+      const bad = this.slow('segment', s, o, constant(size | (write ? 0x100 : 0)));
+      this.out.if(bad, () => this.fault());
+    });
+    return this.let(this.add(load('ld32', s, L.SEG_BASE), o));
+  }
+  /** Linear address of the memory operand. */
+  operandLinear(size: number, write: boolean): Node {
+    return this.linear(this.segment(), this.ea(), size, write);
+  }
+
+  #tlb(linear: Node, bits: number, write: boolean): { host: Node; miss: Node } {
+    const slot = this.let(
+      this.add(
+        this.and(this.shr(linear, constant(8)), constant((L.TLB_ENTRIES - 1) << 4)),
+        this.state(L.TLBBASE),
+      ),
+    );
+    const last = bits === 8 ? linear : this.add(linear, constant(bits / 8 - 1));
+    const tag = this.and(last, constant(~0xfff));
+    return {
+      host: this.let(this.add(linear, load('ld32', slot, 8))),
+      miss: this.ne(tag, load('ld32', slot, write ? 4 : 0)),
+    };
+  }
+  /** Whether an access would go through without a slow path, and where it lies: for bulk operations. */
+  probe(linear: Node, write: boolean): { host: Node; miss: Node } {
+    return this.#tlb(linear, 8, write);
+  }
+  loadLinear(bits: number, linear: Node): Node {
+    const { host, miss } = this.#tlb(linear, bits, false);
+    this.out.if(miss, () => {
+      this.out.set(host, this.slow('read', linear, constant(bits)));
+      this.out.if(this.eqz(host), () => this.fault());
+    });
+    return this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0));
+  }
+  storeLinear(bits: number, linear: Node, v: Node): void {
+    const value = this.let(v);
+    const { host, miss } = this.#tlb(linear, bits, true);
+    this.out.if(
+      miss,
+      () => this.out.if(this.slow('write', linear, constant(bits), value), () => this.fault()),
+      () => this.out.store(bits, host, 0, value),
+    );
+  }
+  /** Read, modify, write: writability is checked before `f` runs; `f` may then change registers and flags. */
+  modifyLinear(bits: number, linear: Node, f: (a: Node) => Node): void {
+    const { host, miss } = this.#tlb(linear, bits, true);
+    this.out.if(miss, () => {
+      this.out.set(host, this.slow('modify', linear, constant(bits)));
+      this.out.if(this.eqz(host), () => this.fault());
+    });
+    const r = f(this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0)));
+    this.out.store(bits, host, 0, r);
+    this.out.if(binary('ltu', host, constant(L.BOUNCE_END)), () => {
+      this.out.drop(this.slow('commit', linear, constant(bits)));
+    });
+  }
+
+  // ---- operands by form
+
+  get destinationIsMemory(): boolean {
+    return this.form[0] === 'M';
+  }
+  /** Value of the source operand (the only operand, if there is one). */
+  src(size = this.size): Node {
+    const letter = this.form.length === 1 ? this.form : this.form[1];
+    if (letter === 'I') return this.imm();
+    if (letter === 'C') return this.reg(1, 8);
+    if (letter === 'M') return this.loadLinear(size, this.operandLinear(size, false));
+    return this.form.length === 1 ? this.r1(size) : this.form[0] === 'R' ? this.r2(size) : this.r2(size);
+  }
+  dst(size = this.size): Node {
+    if (this.destinationIsMemory) return this.loadLinear(size, this.operandLinear(size, false));
+    return this.let(this.r1(size));
+  }
+  setDst(v: Node, size = this.size): void {
+    if (this.destinationIsMemory) this.storeLinear(size, this.operandLinear(size, true), v);
+    else this.setR1(v, size);
+  }
+  update(f: (a: Node) => Node, size = this.size): void {
+    if (this.destinationIsMemory) this.modifyLinear(size, this.operandLinear(size, true), f);
+    else this.setR1(f(this.let(this.r1(size))), size);
+  }
+
+  // ---- stack
+
+  push(v: Node, size = this.size): void {
+    const value = this.let(v);
+    if (!this.general) {
+      const sp = this.let(this.sub(this.reg(4), constant(size / 8)));
+      this.storeLinear(size, sp, value);
+      this.setReg(4, sp);
+      return;
+    }
+    const mask = this.let(this.state(L.STACK_MASK));
+    const sp = this.let(this.and(this.sub(this.reg(4), constant(size / 8)), mask));
+    const at = this.linear(constant(L.SEGS + L.SS * L.SEG_STRIDE), sp, size, true);
+    this.storeLinear(size, at, value);
+    this.setReg(4, this.or(this.and(this.reg(4), this.not(mask)), sp));
+  }
+  /** The value at the top of the stack; nothing is popped yet. `offset`: use BP-like pointer instead of ESP. */
+  top(size = this.size, pointer: Node = this.reg(4)): Node {
+    if (!this.general) return this.loadLinear(size, this.let(pointer));
+    const sp = this.let(this.and(pointer, this.state(L.STACK_MASK)));
+    return this.loadLinear(size, this.linear(constant(L.SEGS + L.SS * L.SEG_STRIDE), sp, size, false));
+  }
+  /** Sets the stack pointer to `v`, as wide as the stack. */
+  setStackPointer(v: Node): void {
+    if (!this.general) {
+      this.setReg(4, v);
+      return;
+    }
+    const mask = this.let(this.state(L.STACK_MASK));
+    this.setReg(4, this.or(this.and(this.reg(4), this.not(mask)), this.and(v, mask)));
+  }
+  /** Raises #GP(0) if a near branch target lies beyond CS's limit. */
+  checkTarget(eip: Node): Node {
+    if (!this.general) return this.let(eip);
+    const target = this.let(this.size === 16 ? this.and(eip, constant(0xffff)) : eip);
+    const limit = this.state(L.SEGS + L.CS * L.SEG_STRIDE + L.SEG_LIMIT);
+    this.out.if(binary('gtu', target, limit), () => this.raise(13, 0));
+    return target;
+  }
+
+  temp(type: NodeType = 'i32'): Node {
+    return this.out.newTemp(type);
+  }
+}

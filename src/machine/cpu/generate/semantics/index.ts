@@ -1,0 +1,11 @@
+/** All generated operations by name; the instruction table (isa.ts) refers to these. */
+import type { Emitter } from '../emitter.ts';
+import { ARITHMETIC } from './arithmetic.ts';
+import { CONTROL_FLOW } from './control.ts';
+import { MULTIPLY } from './multiply.ts';
+import { SHIFT } from './shift.ts';
+import { STRINGS } from './string.ts';
+
+export type Semantics = Readonly<Record<string, (s: Emitter) => void>>;
+
+export const SEMANTICS: Semantics = { ...ARITHMETIC, ...MULTIPLY, ...SHIFT, ...CONTROL_FLOW, ...STRINGS };

@@ -1,0 +1,121 @@
+/**
+ * Decoded records: which code pages have them, filling, invalidation, recycling. A page has one set of records for each code mode.
+ * Pages are named by their address in the WebAssembly.Memory, so that aliases of one page share records.
+ */
+import { GUARD_CODE, type PhysicalMemory } from '../memory.ts';
+import * as L from './layout.ts';
+
+/** Granules of 64 bytes in which code was decoded are remembered: writes elsewhere in the page cost no records. */
+const GRANULE_SHIFT = 6;
+const GRANULES = 4096 >> GRANULE_SHIFT;
+/** Writes to a code page that may go the slow way before its records are dropped, so that it becomes a plain data page. */
+const WRITES_BEFORE_DROP = 512;
+
+export class RecordPool {
+  readonly #mem: PhysicalMemory;
+  readonly #i32: Int32Array;
+  /** By page of the WebAssembly.Memory × mode: address of its records, or 0. */
+  readonly #records: Int32Array;
+  /** By record page: the page it belongs to × MODES + mode, or -1. */
+  readonly #owner = new Int32Array(L.RECORD_PAGES).fill(-1);
+  readonly #granules = new Uint8Array(L.RECORD_PAGES * GRANULES);
+  readonly #writes = new Uint16Array(L.RECORD_PAGES);
+  #hand = 0;
+  /** Called when records that generated code may be in or jump to are gone: code TLBs must be flushed and the slice ended. */
+  onDrop: () => void = () => {};
+  /** Statistics for `info jit`. */
+  decodes = 0;
+  invalidations = 0;
+  recycled = 0;
+
+  constructor(mem: PhysicalMemory) {
+    this.#mem = mem;
+    this.#i32 = mem.i32;
+    this.#records = new Int32Array(mem.guard.length * L.MODES);
+  }
+
+  /** Records of a code page (made if need be). `page`: address / 4096 in the WebAssembly.Memory. */
+  pageRecords(page: number, mode: number): number {
+    const key = page * L.MODES + mode;
+    const found = this.#records[key]!;
+    return found !== 0 ? found : this.#allocate(key, page);
+  }
+
+  #allocate(key: number, page: number): number {
+    const index = this.#hand;
+    this.#hand = (this.#hand + 1) % L.RECORD_PAGES;
+    if (this.#owner[index] !== -1) {
+      this.#release(index);
+      this.recycled++;
+      this.onDrop();
+    }
+    const address = L.RECORDS + index * L.RECORD_PAGE_BYTES;
+    this.#i32.fill(0, address >> 2, (address + L.RECORD_PAGE_BYTES) >> 2);
+    this.#owner[index] = key;
+    this.#granules.fill(0, index * GRANULES, (index + 1) * GRANULES);
+    this.#writes[index] = 0;
+    this.#records[key] = address;
+    this.#mem.guard[page] = this.#mem.guard[page]! | GUARD_CODE;
+    return address;
+  }
+
+  #release(index: number): void {
+    const key = this.#owner[index]!;
+    const page = Math.floor(key / L.MODES);
+    this.#records[key] = 0;
+    this.#owner[index] = -1;
+    for (let mode = 0; mode < L.MODES; mode++) if (this.#records[page * L.MODES + mode] !== 0) return;
+    this.#mem.guard[page] = this.#mem.guard[page]! & ~GUARD_CODE;
+  }
+
+  /** Address in the WebAssembly.Memory of the code byte that a record stands for. */
+  codeAddress(rec: number): number {
+    const index = (rec - L.RECORDS) >>> 17;
+    const page = Math.floor(this.#owner[index]! / L.MODES);
+    return page * 4096 + ((rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT);
+  }
+
+  /** Notes that `bytes` bytes from a record's code address on were decoded. */
+  noteDecoded(rec: number, bytes: number): void {
+    this.decodes++;
+    const index = (rec - L.RECORDS) >>> 17;
+    const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
+    const last = Math.min(4095, offset + bytes - 1);
+    for (let g = offset >> GRANULE_SHIFT; g <= last >> GRANULE_SHIFT; g++)
+      this.#granules[index * GRANULES + g] = 1;
+  }
+
+  /** Before `bytes` bytes at `address` (within one page) change: forgets what was decoded from them. */
+  invalidate(address: number, bytes: number): void {
+    const page = address >>> 12;
+    const offset = address & 0xfff;
+    for (let mode = 0; mode < L.MODES; mode++) {
+      const records = this.#records[page * L.MODES + mode]!;
+      if (records !== 0) this.#invalidateRange(records, offset, Math.min(4096, offset + bytes));
+    }
+  }
+
+  #invalidateRange(records: number, from: number, to: number): void {
+    const index = (records - L.RECORDS) >>> 17;
+    let hit = false;
+    for (let g = from >> GRANULE_SHIFT; g <= (to - 1) >> GRANULE_SHIFT; g++) {
+      if (this.#granules[index * GRANULES + g] !== 0) hit = true;
+    }
+    if (!hit) {
+      if (++this.#writes[index]! < WRITES_BEFORE_DROP) return;
+      this.#release(index);
+      this.onDrop();
+      return;
+    }
+    this.invalidations++;
+    // An instruction that reaches into the bytes may begin up to 14 bytes before them. Only the handler is cleared: the
+    // instruction that is writing still needs its own record.
+    for (let o = Math.max(0, from - 14); o < to; o++) this.#i32[(records + (o << L.RECORD_SHIFT)) >> 2] = 0;
+  }
+
+  /** Forgets everything (a snapshot was loaded). */
+  clear(): void {
+    for (let i = 0; i < L.RECORD_PAGES; i++) if (this.#owner[i] !== -1) this.#release(i);
+    this.onDrop();
+  }
+}
