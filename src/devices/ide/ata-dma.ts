@@ -7,7 +7,7 @@
  */
 import type { DmaTransfer } from './bmdma.ts';
 import { RETRY_DMA, RETRY_READ, RETRY_TRIM, SECTOR_BYTES, STATUS_DRDY, STATUS_DSC } from './constants.ts';
-import { REQUEST_BYTES } from './disk-io.ts';
+import { REQUEST_BYTES } from '../disk-io.ts';
 import type { DriveCore } from './drive-core.ts';
 
 export type AtaDmaKind = 'read' | 'write' | 'trim';

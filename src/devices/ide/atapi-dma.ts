@@ -16,7 +16,7 @@ import {
   STATUS_DRQ,
   STATUS_DSC,
 } from './constants.ts';
-import { REQUEST_BYTES } from './disk-io.ts';
+import { REQUEST_BYTES } from '../disk-io.ts';
 import type { DriveCore } from './drive-core.ts';
 
 export class AtapiDma implements DmaTransfer {

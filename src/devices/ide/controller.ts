@@ -18,7 +18,7 @@ import { AtapiUnit } from './atapi.ts';
 import { BusMaster } from './bmdma.ts';
 import { IdeChannel } from './channel.ts';
 import { IO_BUFFER_BYTES } from './constants.ts';
-import { DiskIo } from './disk-io.ts';
+import { DiskIo } from '../disk-io.ts';
 import { DriveCore, type DriveKind } from './drive-core.ts';
 import { type DiskGeometry, type DriveIdentity, standardGeometry } from './identify.ts';
 import {

@@ -18,7 +18,7 @@ import {
   STATUS_DSC,
   STATUS_ERR,
 } from './constants.ts';
-import type { DiskIo } from './disk-io.ts';
+import type { DiskIo } from '../disk-io.ts';
 import type { DiskGeometry, DriveIdentity } from './identify.ts';
 import type { BusState, DriveState, PioState } from './vmstate.ts';
 

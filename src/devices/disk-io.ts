@@ -3,7 +3,7 @@
  * master stopped) runs to its end unheard, and the next one waits for that, so that a write given up on can never
  * land after a later one.
  */
-import type { DiskBackend } from '../../machine/device.ts';
+import type { DiskBackend } from '../machine/device.ts';
 
 /** Bytes that one request may have: 128 KiB, and what a packet reply of 65534 bytes in raw sectors needs. */
 export const REQUEST_BYTES = 256 * 512;
