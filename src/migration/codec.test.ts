@@ -61,7 +61,7 @@ const innerVmState: VmState<Inner, 'extra'> = {
   name: 'inner',
   version: 1,
   minimumVersion: 0,
-  fields: { selector: u16(), flags: i32({ unusedBefore: 2, le: true }) },
+  fields: { selector: u16(), flags: i32({ unusedBefore: 2 }) },
   subsections: { extra: subsection(innerExtra, (s: Inner) => s.extra.mode !== 0) },
 };
 const outerVmState: VmState<Outer, 'extra'> = {
@@ -159,7 +159,7 @@ describe('encode and decode', () => {
     encode(innerVmState as never, state, writer);
     const name = [...'inner/extra'].map((c) => c.charCodeAt(0));
     expect([...writer.bytes()]).toEqual(
-      [0x12, 0x34, 0, 0, 0xfe, 0xff, 0xff, 0xff].concat([5, 11], name, [0, 0, 0, 1, 9]),
+      [0x12, 0x34, 0, 0, 0xff, 0xff, 0xff, 0xfe].concat([5, 11], name, [0, 0, 0, 1, 9]),
     );
   });
 
@@ -204,6 +204,19 @@ describe('encode and decode', () => {
     expect(error).toMatchObject({ code: 'mismatch', context: { field: 'irqs', expected: '4', found: '5' } });
   });
 
+  it('accept for `le` fields 0 to what the live machine has', () => {
+    const vmstate: VmState<{ versionId: number }> = {
+      name: 'PCIDevice',
+      version: 2,
+      minimumVersion: 1,
+      fields: { versionId: i32({ le: true }) },
+    };
+    const read = (value: number) =>
+      decode(vmstate, new ByteReader(Uint8Array.of(0, 0, 0, value)), 2, { versionId: 2 }).versionId;
+    expect([read(0), read(2)]).toEqual([0, 2]);
+    expect(thrown(() => read(3)).context).toMatchObject({ field: 'versionId', expected: '0 to 2', found: 3 });
+  });
+
   it('treat a value that does not fit as our own bug', () => {
     expect(() => encoded({ ...sample(), count: 256 })).toThrow(
       /assertion failed: outer.count fits u8, got 256/,
@@ -233,7 +246,7 @@ describe('the description that encode returns', () => {
     expect(description.fields[6]?.struct?.fields.map((f) => `${f.name}: ${f.type}`)).toEqual([
       'selector: uint16',
       'unused: unused_buffer',
-      'flags: int32 le',
+      'flags: int32',
     ]);
   });
 });

@@ -10,7 +10,7 @@ import {
   isCompressible,
   type StructDescription,
 } from './description.ts';
-import { assert, MigrationError } from './errors.ts';
+import { AssertionError, assert, MigrationError } from './errors.ts';
 import type { ByteReader } from './reader.ts';
 import { QEMU_VM_SUBSECTION } from './markers.ts';
 import type { Field, Schema, Subsection, VmState, WireKind } from './vmstate.ts';
@@ -123,7 +123,6 @@ function encodeElement(
 }
 
 function encodeScalar(field: Field<unknown>, value: unknown, writer: ByteWriter, path: string): void {
-  const little = field.options.le === true;
   if (field.kind === 'bool') {
     assert(typeof value === 'boolean', `${path} is a boolean`);
     writer.u8(value ? 1 : 0);
@@ -131,7 +130,7 @@ function encodeScalar(field: Field<unknown>, value: unknown, writer: ByteWriter,
   }
   if (field.kind === 'big64') {
     assert(typeof value === 'bigint' && value >= 0n && value < 1n << 64n, `${path} is a 64-bit bigint`);
-    writer.big64(value, little);
+    writer.big64(value);
     return;
   }
   const range = RANGES[field.kind];
@@ -142,7 +141,7 @@ function encodeScalar(field: Field<unknown>, value: unknown, writer: ByteWriter,
       (value as number) <= range[1],
     `${path} fits ${field.kind}, got ${String(value)}`,
   );
-  putInteger(field.kind, value as number, little, writer);
+  putInteger(field.kind, value as number, writer);
 }
 
 /** Smallest and largest value of the integer kinds. A u64 may be negative: see {@link decode}. */
@@ -157,11 +156,11 @@ const RANGES: { readonly [K in WireKind]?: readonly [number, number] } = {
   i64: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
 };
 
-function putInteger(kind: WireKind, value: number, little: boolean, writer: ByteWriter): void {
+function putInteger(kind: WireKind, value: number, writer: ByteWriter): void {
   if (kind === 'u8' || kind === 'i8') writer.u8(value);
-  else if (kind === 'u16' || kind === 'i16') writer.u16(value, little);
-  else if (kind === 'u32' || kind === 'i32') writer.u32(value, little);
-  else writer.u64(value, little);
+  else if (kind === 'u16' || kind === 'i16') writer.u16(value);
+  else if (kind === 'u32' || kind === 'i32') writer.u32(value);
+  else writer.u64(value);
 }
 
 function isPresent(field: Field<unknown>, record: Unknown, version: number): boolean {
@@ -255,8 +254,10 @@ function decodeElement(field: Field<unknown>, reader: ByteReader, current: unkno
     return decodeRecord(inner, reader, inner.version, current as Unknown | undefined, path);
   }
   const offset = reader.offset;
-  const value = getScalar(field.kind, field.options.le === true, reader);
-  const { min, max, equal } = field.options;
+  const value = getScalar(field.kind, reader);
+  const { equal, le } = field.options;
+  const min = field.options.min ?? (le ? 0 : undefined);
+  const max = le && typeof current === 'number' ? current : field.options.max;
   if ((min !== undefined && Number(value) < min) || (max !== undefined && Number(value) > max)) {
     throw new MigrationError('invalid-format', 'A value in the VM state is out of range', {
       field: path,
@@ -282,7 +283,7 @@ function checkEqual(value: unknown, current: unknown, offset: number, path: stri
   });
 }
 
-function getScalar(kind: WireKind, little: boolean, reader: ByteReader): number | bigint | boolean {
+function getScalar(kind: WireKind, reader: ByteReader): number | bigint | boolean {
   switch (kind) {
     case 'u8':
       return reader.u8();
@@ -291,20 +292,20 @@ function getScalar(kind: WireKind, little: boolean, reader: ByteReader): number 
     case 'bool':
       return reader.u8() !== 0;
     case 'u16':
-      return reader.u16(little);
+      return reader.u16();
     case 'i16':
-      return (reader.u16(little) << 16) >> 16;
+      return (reader.u16() << 16) >> 16;
     case 'u32':
-      return reader.u32(little);
+      return reader.u32();
     case 'i32':
-      return reader.u32(little) | 0;
+      return reader.u32() | 0;
     case 'u64':
     case 'i64':
-      return reader.i64(little);
+      return reader.i64();
     case 'big64':
-      return reader.big64(little);
+      return reader.big64();
     default:
-      throw new Error(`assertion failed: ${kind} is no scalar`);
+      throw new AssertionError(`${kind} is no scalar`);
   }
 }
 

@@ -237,9 +237,8 @@ function valueText(type: string, bytes: Uint8Array, bufferBytes: number): string
   const isNumber = /^(u?int(8|16|32|64)|timer)\b/.test(type) && [1, 2, 4, 8].includes(bytes.length);
   if (type === 'bool') return bytes[0] ? 'true' : 'false';
   if (!isNumber) return hex(bytes, bufferBytes);
-  const ordered = type.endsWith(' le') ? bytes.slice().reverse() : bytes;
   let value = 0n;
-  for (const byte of ordered) value = (value << 8n) | BigInt(byte);
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
   if (!type.startsWith('uint')) return String(BigInt.asIntN(bytes.length * 8, value));
   return value < 10n ? String(value) : `0x${value.toString(16)}`;
 }

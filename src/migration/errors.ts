@@ -90,7 +90,14 @@ function placeOf(context: MigrationErrorContext): string {
   return parts.length === 0 ? '' : `(${parts.join(', ')})`;
 }
 
-/** For our own mistakes: never caught, never shown as the file's fault. */
+/** We are wrong: never turned into a MigrationError, never shown as the file's fault. */
+export class AssertionError extends Error {
+  constructor(message: string) {
+    super(`assertion failed: ${message}`);
+    this.name = 'AssertionError';
+  }
+}
+
 export function assert(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new Error(`assertion failed: ${message}`);
+  if (!condition) throw new AssertionError(message);
 }

@@ -69,11 +69,13 @@ export async function prepareLoad(
   const staged = options.directRam ? new DirectRam(machine.ramBlocks) : new StagedRam(machine.ramBlocks);
   const input = new StreamInput(source, inputOptions(source, index, crc32, options));
   let sections: DecodedSections;
+  let unlisted: readonly string[];
   try {
     const ram = await readToDevices(machine, input, staged);
     const offset = input.offset;
     sections = decodeDeviceSections(machine.devices, await input.rest(MAX_DEVICE_PART_BYTES), offset);
     ram.checkComplete();
+    unlisted = ram.unlisted();
   } catch (error) {
     await input.close();
     throw options.signal?.aborted
@@ -83,6 +85,8 @@ export async function prepareLoad(
   const notices = [...sections.notices];
   if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
   checkMissing(sections, options);
+  for (const name of unlisted)
+    notices.push(`RAM block '${name}' is not in the snapshot: it is left as it is`);
   for (const device of sections.missing) notices.push(`No saved state for '${device.name}': it is reset`);
   return { notices, index, commit: () => commit(sections, staged) };
 }

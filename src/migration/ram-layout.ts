@@ -183,6 +183,14 @@ export function buildUnit(
   while (position < unitEnd) position = putRecord(target, position, 0, RAM_SAVE_FLAG_MEM_SIZE);
 }
 
+/** Where page `page` of a group lies in its unit, in bytes: for reading one group or page by itself. */
+export function pageOffsetInUnit(blockName: string, page: number): number {
+  const start = 8 + 1 + blockName.length + 1;
+  const more = (FILLER_BYTES - (start % FILLER_BYTES)) % FILLER_BYTES;
+  // Each record of 9 bytes moves the end by one within 8 bytes.
+  return start + more * ZERO_RECORD + page * PAGE_RECORD + 8;
+}
+
 function putRecord(target: Uint8Array, at: number, address: number, flags: number): number {
   const high = Math.floor(address / 0x1_0000_0000);
   const low = address | flags;

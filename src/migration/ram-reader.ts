@@ -48,9 +48,9 @@ export class RamReader {
     this.#seen = blocks.map(() => undefined);
   }
 
-  /** Blocks that the stream lists, by index. */
-  isListed(block: number): boolean {
-    return this.#seen[block] !== undefined;
+  /** Names of this machine's blocks that the stream does not list. */
+  unlisted(): string[] {
+    return this.#blocks.filter((_, i) => this.#seen[i] === undefined).map(({ name }) => name);
   }
 
   /** One part of the section, to its EOS record. */
@@ -69,6 +69,9 @@ export class RamReader {
 
   /** Every page of every listed block was there. Call when the section has ended. */
   checkComplete(): void {
+    if (this.#blocks.length > 0 && this.#seen.every((seen) => seen === undefined)) {
+      throw new MigrationError('missing-section', 'The VM state has no RAM', { section: 'ram' });
+    }
     for (const [i, seen] of this.#seen.entries()) {
       const missing = seen?.indexOf(0) ?? -1;
       if (missing < 0) continue;

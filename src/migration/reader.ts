@@ -28,31 +28,31 @@ export class ByteReader {
     return this.#view.getUint8(this.#take(1));
   }
 
-  u16(littleEndian = false): number {
-    return this.#view.getUint16(this.#take(2), littleEndian);
+  u16(): number {
+    return this.#view.getUint16(this.#take(2));
   }
 
-  u32(littleEndian = false): number {
-    return this.#view.getUint32(this.#take(4), littleEndian);
+  u32(): number {
+    return this.#view.getUint32(this.#take(4));
   }
 
-  i64(littleEndian = false): number {
+  i64(): number {
     const at = this.#take(8);
-    const high = this.#view.getInt32(at + (littleEndian ? 4 : 0), littleEndian);
-    const low = this.#view.getUint32(at + (littleEndian ? 0 : 4), littleEndian);
+    const high = this.#view.getInt32(at);
+    const low = this.#view.getUint32(at + 4);
     const value = high * 0x1_0000_0000 + low;
     if (!Number.isSafeInteger(value)) {
       throw new MigrationError('limit', 'A 64-bit value does not fit a safe integer', {
         offset: this.#base + at,
         expected: 'at most 2^53 - 1',
-        found: `0x${this.#view.getBigUint64(at, littleEndian).toString(16)}`,
+        found: `0x${this.#view.getBigUint64(at).toString(16)}`,
       });
     }
     return value;
   }
 
-  big64(littleEndian = false): bigint {
-    return this.#view.getBigUint64(this.#take(8), littleEndian);
+  big64(): bigint {
+    return this.#view.getBigUint64(this.#take(8));
   }
 
   /** A view of the next bytes, not a copy. */

@@ -4,7 +4,7 @@
  */
 import type { VmStateWriter } from '../block/block-node.ts';
 import { type Crc32, crc32 as defaultCrc32 } from './crc32.ts';
-import { MigrationError } from './errors.ts';
+import { AssertionError, MigrationError } from './errors.ts';
 import type { MigratableMachine } from './machine.ts';
 import {
   buildHead,
@@ -276,7 +276,7 @@ class WriteQueue {
 }
 
 function asMigrationError(error: unknown): unknown {
-  if (error instanceof MigrationError || !(error instanceof Error) || error.message.startsWith('assertion'))
+  if (error instanceof MigrationError || error instanceof AssertionError || !(error instanceof Error))
     return error;
   return new MigrationError('io', `Could not write the VM state: ${error.message}`, { cause: error });
 }

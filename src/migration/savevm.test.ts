@@ -3,6 +3,7 @@ import { FakeChip, FakeMachine } from '../../test/support/fake-machine.ts';
 import { MemoryDisk } from '../../test/support/memory-disk.ts';
 import type { SnapshotInfo } from '../block/block-node.ts';
 import { MigrationError } from './errors.ts';
+import { groupRange, pageOffsetInUnit } from './ram-layout.ts';
 import { checkSavevm, defaultTag, delvm, listSnapshots, loadvm, savevm, vmStateSource } from './savevm.ts';
 import { SNAPSHOT_TABLE_HEADER, sizeText, snapshotRow, snapshotTable } from './snapshot-table.ts';
 import { readTrailer, tailOffset } from './trailer.ts';
@@ -67,6 +68,31 @@ describe('savevm and loadvm', () => {
     expect(index.ramUnits).toBeGreaterThan(0);
     expect(index.unitOfGroup).toContain(0);
     expect(info.vmStateBytes).toBeGreaterThan(tailOffset(index));
+  });
+
+  it('place every page where the index says', async () => {
+    const machine = new FakeMachine().randomize(9, 0.2);
+    const d = disk('ide0-hd0');
+    const { index } = await savevm(machine, [d], moment, 'a');
+    const bytes = await d.node.vmState('a');
+    for (const [group, unit] of index.unitOfGroup.entries()) {
+      if (unit === 0) continue;
+      const { block, start, end } = groupRange(index.geometry, group);
+      const { name, bytes: ram } = machine.ramBlocks[block]!;
+      for (let at = start; at < end; at += 4096) {
+        const from = unit * 65536 + pageOffsetInUnit(name, (at - start) / 4096);
+        expect(Buffer.compare(bytes.subarray(from, from + 4096), ram.subarray(at, at + 4096))).toBe(0);
+      }
+    }
+  });
+
+  it('load straight into RAM for a fresh machine, too', async () => {
+    const machine = new FakeMachine().randomize(10);
+    const d = disk('ide0-hd0');
+    await savevm(machine, [d], moment, 'a');
+    const fresh = new FakeMachine();
+    await loadvm(fresh, [d], 'a', { directRam: true });
+    expect(fresh.fingerprint()).toBe(machine.fingerprint());
   });
 
   it('report progress up to the total', async () => {

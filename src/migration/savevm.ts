@@ -112,7 +112,7 @@ export async function savevm(
 ): Promise<SavevmResult> {
   const capable = participants(disks);
   const main = vmStateDisk(capable);
-  const writer = await main.node.createVmState();
+  const writer = await onDisk(main, 'Could not open VM state file', () => main.node.createVmState());
   const made: CapableDisk[] = [];
   try {
     const saved = await saveVmState(machine, writer, options);

@@ -2,7 +2,7 @@
  * The VM state schema: data only, no I/O. One mapped type makes it exhaustive: a property of a state record without a
  * wire field does not compile. Modelled on the facts of QEMU's `VMStateDescription` (include/migration/vmstate.h).
  *
- * Property order in `fields` is wire order; integers are big-endian on the wire unless `le` is set.
+ * Property order in `fields` is wire order; integers are big-endian on the wire.
  */
 
 /** How one element lies on the wire. */
@@ -38,7 +38,10 @@ export interface FieldOptions<S = never> {
   readonly absent?: () => unknown;
   /** The value must equal the one that the machine has now, else the load is refused (VMSTATE_*_EQUAL). */
   readonly equal?: boolean;
-  /** Little-endian on the wire. */
+  /**
+   * "Less or equal": the value must be between 0 and the one that the machine has now (VMSTATE_INT32_POSITIVE_LE, type
+   * `int32 le`). Nothing on the wire is little-endian.
+   */
   readonly le?: boolean;
   /** Bytes that nobody reads, written as zero, before and after the field (VMSTATE_UNUSED). */
   readonly unusedBefore?: number;

@@ -25,28 +25,28 @@ export class ByteWriter {
     this.#view.setUint8(at, value);
   }
 
-  u16(value: number, littleEndian = false): void {
+  u16(value: number): void {
     const at = this.#grow(2);
-    this.#view.setUint16(at, value, littleEndian);
+    this.#view.setUint16(at, value);
   }
 
-  u32(value: number, littleEndian = false): void {
+  u32(value: number): void {
     const at = this.#grow(4);
-    this.#view.setUint32(at, value, littleEndian);
+    this.#view.setUint32(at, value);
   }
 
   /** A safe integer; negative ones in two's complement. */
-  u64(value: number, littleEndian = false): void {
+  u64(value: number): void {
     const at = this.#grow(8);
     const high = Math.floor(value / 0x1_0000_0000);
     const low = value - high * 0x1_0000_0000;
-    this.#view.setUint32(at + (littleEndian ? 4 : 0), high, littleEndian);
-    this.#view.setUint32(at + (littleEndian ? 0 : 4), low, littleEndian);
+    this.#view.setUint32(at, high);
+    this.#view.setUint32(at + 4, low);
   }
 
-  big64(value: bigint, littleEndian = false): void {
+  big64(value: bigint): void {
     const at = this.#grow(8);
-    this.#view.setBigUint64(at, value, littleEndian);
+    this.#view.setBigUint64(at, value);
   }
 
   write(source: Uint8Array): void {
