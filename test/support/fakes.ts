@@ -62,6 +62,11 @@ export class FakeClock implements Clock {
     this.#now = end;
   }
 
+  /** Sets the time as loadvm does: nothing fires. */
+  set(now: Ns): void {
+    this.#now = now;
+  }
+
   /** Deadline of the timer of that name. */
   deadline(name: string): Ns {
     const timer = this.#timers.find((candidate) => candidate.name === name);
