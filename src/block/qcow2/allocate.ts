@@ -6,7 +6,7 @@ import type { BlockNode } from '../block-node.ts';
 import { COPIED_HI, entryIsCopied, setEntry, ZERO_LO } from './be64.ts';
 import { compressedExtent } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
-import { inPlaceRun, Parts, readRange } from './mapping.ts';
+import { inPlaceRun, Parts, type Run, readRange } from './mapping.ts';
 import { COMPRESSED, checkedKind, hostOffset, UNALLOCATED, ZERO } from './references.ts';
 
 /** Clusters written into one new run at most, to bound the time that the mutex is held. */
@@ -36,11 +36,28 @@ export async function writeRange(
         continue;
       }
       const bytes = Math.min(inTable, run.count * clusterSize - inCluster);
+      await guardInPlace(image, run);
       await parts.add(image.file.write(run.host + inCluster, source.subarray(done, done + bytes)));
       done += bytes;
     }
   } finally {
     await parts.settle();
+  }
+}
+
+/** Damaged tables: no write over metadata, none far behind the end of the file. */
+async function guardInPlace(image: Qcow2Image, run: Run): Promise<void> {
+  if (image.metadata.hits(run.host, run.count)) await image.metadata.guard(run.host, run.count);
+  const last = run.host + (run.count - 1) * image.clusterSize;
+  if (last >= image.fileEnd) {
+    image.corrupt(
+      'data cluster behind the end of the file',
+      'L2 table',
+      'offset',
+      last,
+      last,
+      `less than ${image.fileEnd}`,
+    );
   }
 }
 
@@ -65,7 +82,11 @@ async function ownL2(image: Qcow2Image, l1Index: number): Promise<number> {
     throw error;
   }
   image.setL1Entry(l1Index, offset);
-  if (old !== 0) image.release(old);
+  image.metadata.addL2(offset);
+  if (old !== 0) {
+    image.metadata.removeL2(old);
+    image.release(old);
+  }
   return offset;
 }
 
@@ -88,6 +109,7 @@ async function allocateAndWrite(
   const ready = inPlaceRun(image, table, entry, wanted);
   if (ready !== undefined) {
     const bytes = Math.min(source.length, ready.count * clusterSize - inCluster);
+    await guardInPlace(image, ready);
     await image.file.write(ready.host + inCluster, source.subarray(0, bytes));
     return bytes;
   }

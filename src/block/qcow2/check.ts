@@ -32,11 +32,26 @@ export async function countReferences(image: Qcow2Image): Promise<References> {
   const { clusterSize, header } = image;
   const counts = new Map<number, number>();
   const errors: BlockError[] = [];
+  // A table that is entered a million times must not take a million times as long.
+  const clusters = Math.ceil(image.fileEnd / clusterSize) + 1;
+  const limit = (image.snapshots.length + 1) * clusters * Math.max(2, clusterSize / 512);
+  let references = 0;
   const add = (cluster: number): void => {
+    if (++references > limit) {
+      image.corrupt(
+        'more references than the file can hold',
+        'check',
+        'references',
+        0,
+        references,
+        `${limit}`,
+      );
+    }
     counts.set(cluster, (counts.get(cluster) ?? 0) + 1);
   };
   const addRange = (offset: number, bytes: number): void => {
-    for (let i = 0; i < Math.ceil(bytes / clusterSize); i++) add(offset / clusterSize + i);
+    const count = Math.ceil(bytes / clusterSize);
+    for (let i = 0; i < count && references <= limit; i++) add(offset / clusterSize + i);
   };
   const guard = async (task: () => Promise<void> | void): Promise<void> => {
     try {
@@ -47,7 +62,8 @@ export async function countReferences(image: Qcow2Image): Promise<References> {
     }
   };
   const addL1 = async (l1: Buffer, entries: number): Promise<void> => {
-    for (let i = 0; i < entries; i++) {
+    for (let i = 0; i < entries && references <= limit; i++) {
+      if (entryOffset(l1, i) === 0) continue;
       await guard(async () => {
         const offset = image.l2Offset(l1, i);
         if (offset === 0) return;
@@ -56,19 +72,23 @@ export async function countReferences(image: Qcow2Image): Promise<References> {
       });
     }
   };
-  add(0);
-  addRange(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+  await guard(() => {
+    add(0);
+    addRange(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+  });
   for (let index = 0; index < image.refcounts.tableEntries; index++) {
     await guard(() => {
       const offset = image.refcounts.blockOffset(index);
       if (offset !== 0) add(offset / clusterSize);
     });
   }
-  addRange(header.l1Offset, header.l1Entries * 8);
+  await guard(() => {
+    addRange(header.l1Offset, header.l1Entries * 8);
+    if (header.snapshotCount > 0) addRange(header.snapshotsOffset, image.snapshotTableBytes);
+  });
   await addL1(image.l1, header.l1Entries);
-  if (header.snapshotCount > 0) addRange(header.snapshotsOffset, image.snapshotTableBytes);
   for (const snapshot of image.snapshots) {
-    addRange(snapshot.l1Offset, snapshot.l1Entries * 8);
+    await guard(() => addRange(snapshot.l1Offset, snapshot.l1Entries * 8));
     await addL1(await readSnapshotL1(image, snapshot), snapshot.l1Entries);
   }
   await guard(() => addBitmaps(image, addRange));

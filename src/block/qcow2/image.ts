@@ -13,6 +13,7 @@ import { COPIED_HI, entryOffset, setEntry } from './be64.ts';
 import { TableCache } from './cache.ts';
 import type { Qcow2Header } from './header.ts';
 import { MAX_HOST_OFFSET } from './limits.ts';
+import { MetadataClusters } from './overlap.ts';
 import { Refcounts } from './refcount.ts';
 import type { Snapshot } from './snapshot-table.ts';
 
@@ -30,6 +31,7 @@ export class Qcow2Image {
   readonly l2Cache: TableCache;
   readonly refcountCache: TableCache;
   readonly refcounts: Refcounts;
+  readonly metadata = new MetadataClusters(this);
   header: Qcow2Header;
   /** The first {@link HEADER_PATCH_BYTES} or more of the file. */
   readonly headerBytes: Buffer;
@@ -136,8 +138,9 @@ export class Qcow2Image {
         await this.growRefcounts(run.cluster + run.count);
         continue;
       }
-      await this.refcounts.take(run);
       const offset = run.cluster * this.clusterSize;
+      await this.metadata.guard(offset, run.count);
+      await this.refcounts.take(run);
       const fresh = offset >= this.fileEnd;
       this.noteEnd(offset + run.count * this.clusterSize);
       return { offset, count: run.count, fresh };

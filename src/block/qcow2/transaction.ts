@@ -126,6 +126,7 @@ export class Transaction {
     const count = Math.ceil(bytes / clusterSize);
     if (count === 0) return 0;
     const run = await refcounts.findFree(count, true, (index) => this.#blocks.get(index)?.data);
+    await this.#image.metadata.guard(run.cluster * clusterSize, count);
     for (let i = 0; i < count; i++) await this.change(run.cluster + i, 1);
     this.#image.noteEnd((run.cluster + count) * clusterSize);
     return run.cluster * clusterSize;
@@ -251,6 +252,7 @@ export class Transaction {
     sector.copy(image.headerBytes);
     image.header = this.header;
     image.refcounts.table = refcountTable;
+    image.metadata.invalidate();
     for (const cluster of this.#freed) {
       image.refcounts.freed(cluster);
       image.l2Cache.drop(cluster * image.clusterSize);

@@ -90,6 +90,7 @@ export class Qcow2VmStateWriter implements VmStateWriter {
         const wanted = Math.max(count, Math.ceil(EXTENT_BYTES / this.clusterBytes));
         const { refcounts } = this.#image;
         const run = await refcounts.findFree(wanted, true);
+        await this.#image.metadata.guard(run.cluster * this.clusterBytes, run.count);
         for (let i = 0; i < run.count; i++) {
           refcounts.reserved.add(run.cluster + i);
           this.#reserved.push(run.cluster + i);
