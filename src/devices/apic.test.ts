@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Clock, Timer } from '../machine/clock.ts';
-import { Apic, apicCurrentCount, highestVector, nextApicTimer } from './apic.ts';
+import { Apic } from './apic.ts';
+import { apicCurrentCount, highestVector, nextApicTimer } from './apic-state.ts';
 import { createIsaIrqs } from './gsi.ts';
 import { IoApic } from './ioapic.ts';
 

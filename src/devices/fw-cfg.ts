@@ -90,7 +90,7 @@ export const fwCfgVmState: VmState<FwCfgState, 'dma' | 'acpiMr'> = {
   name: 'fw_cfg',
   version: 2,
   minimumVersion: 2,
-  fields: { curEntry: u16({ name: 'cur_entry' }), curOffset: u32({ name: 'cur_offset', since: 2 }) },
+  fields: { curEntry: u16({ name: 'cur_entry' }), curOffset: u32({ name: 'cur_offset[1]', since: 2 }) },
   subsections: {
     dma: { vmstate: dmaVmState, needed: () => true, absent: () => ({ dmaAddr: 0n }) },
     acpiMr: {

@@ -103,6 +103,8 @@ export const piix4PmVmState: VmState<Piix4PmState, 'memhp' | 'cpuhp'> = {
     pciStatus: structs(pciHotplugStatusVmState, HOTPLUG_BUS_COUNT, {
       name: 'acpi_pci_hotplug.acpi_pcihp_pci_status',
       since: 1,
+      // Always there, but QEMU tests for it, and so describes every element.
+      when: () => true,
     }),
     acpiIndex: u32({ name: 'acpi_pci_hotplug.acpi_index' }),
   },

@@ -342,15 +342,18 @@ export interface I2cBusState {
   savedAddress: number;
 }
 
-/** Stream section `i2c_bus` (QEMU 7.2 hw/i2c/core.c): the bus has a section of its own beside its controller's. */
+/** Stream section `i2c_bus` (QEMU 7.2 hw/i2c/core.c). */
+export const i2cBusVmState: VmState<I2cBusState> = {
+  name: 'i2c_bus',
+  version: 1,
+  minimumVersion: 1,
+  fields: { savedAddress: u8() },
+};
+
+/** The bus has a section of its own beside its controller's. */
 export class I2cBus implements Device<I2cBusState> {
   readonly name: string = 'i2c_bus';
-  readonly vmstate: VmState<I2cBusState> = {
-    name: 'i2c_bus',
-    version: 1,
-    minimumVersion: 1,
-    fields: { savedAddress: u8() },
-  };
+  readonly vmstate: VmState<I2cBusState> = i2cBusVmState;
   readonly state: I2cBusState = { savedAddress: NO_ADDRESS };
   readonly #host: SmBusHost;
 
