@@ -12,6 +12,7 @@ import {
   temporaryFolder,
 } from '../../test/support/qemu-snapshot.ts';
 import { openImage } from '../block/open.ts';
+import { findSection } from '../../test/support/qemu-sections.ts';
 import type { Device } from '../machine/device.ts';
 import { describeVmState } from './describe.ts';
 import { findDescription } from './device-sections.ts';
@@ -19,19 +20,19 @@ import { MigrationError } from './errors.ts';
 import { loadVmState, prepareLoad } from './load-vmstate.ts';
 import type { MigratableMachine } from './machine.ts';
 import type { RamBlock } from './ram-block.ts';
-import { savevm } from './savevm.ts';
+import { loadvm, savevm } from './savevm.ts';
 import { buffer, type Schema } from './vmstate.ts';
 
 const MEMORY_MIB = 16;
 const MOMENT = { dateSec: 1795247307, dateNsec: 0, vmClockNs: 1_000_000, icount: -1 };
 
 /** A machine with every section of a stream, as raw bytes of the length that the stream's description says. */
-function opaqueMachine(stream: Uint8Array): MigratableMachine {
+function opaqueMachine(stream: Uint8Array, without: readonly string[] = ['kvm-tpr-opt']): MigratableMachine {
   const description = findDescription(stream)!;
   const devices = description.devices
-    .filter(({ name }) => name !== 'kvm-tpr-opt')
+    .filter(({ name }) => !without.includes(name))
     .map((section): Device => {
-      const bytes = sectionBytes(stream, section.name, section.instance_id);
+      const bytes = findSection(stream, section.name, section.instance_id)!.body.length;
       const vmstate: Schema = {
         name: 'opaque',
         version: section.version,
@@ -42,21 +43,6 @@ function opaqueMachine(stream: Uint8Array): MigratableMachine {
       return { name: section.name, instance: section.instance_id, vmstate, state, reset: () => undefined };
     });
   return { machineType: 'pc-i440fx-7.2', devices, ramBlocks: listedBlocks(stream) };
-}
-
-/** Length of a section's body, found by its header and footer in the stream itself. */
-function sectionBytes(stream: Uint8Array, name: string, instance: number): number {
-  const bytes = Buffer.from(stream.buffer, stream.byteOffset, stream.length);
-  const head = Buffer.alloc(1 + name.length + 4);
-  head[0] = name.length;
-  head.write(name, 1, 'latin1');
-  head.writeUInt32BE(instance, 1 + name.length);
-  const at = bytes.indexOf(head);
-  const body = at + head.length + 4;
-  const footer = Buffer.concat([Buffer.from([0x7e]), bytes.subarray(at - 4, at)]);
-  let end = bytes.indexOf(footer, body);
-  while (bytes[end + 5] !== 4 && bytes[end + 5] !== 0) end = bytes.indexOf(footer, end + 1);
-  return end - body;
 }
 
 function listedBlocks(stream: Uint8Array): RamBlock[] {
@@ -171,5 +157,32 @@ describe.skipIf(!requireProgram('qemu-system-i386') || !requireProgram('qemu-img
       const loaded = readFileSync(dump);
       expect(Buffer.compare(loaded, ram)).toBe(0);
     }
+    // Second generation: what QEMU saves after it loaded ours, over ours.
+    runQemu(image, { args: [...REFERENCE_ARGS, '-loadvm', 'ours', '-S'], commands: ['savevm ours'] });
+    expect(qemuImg('check', image)).toContain('No errors were found');
+    const again = opaqueMachine(stream);
+    const reopened = await openImage(image);
+    await loadvm(again, [{ device: 'ide0-hd0', node: reopened }], 'ours');
+    await reopened.close();
+    for (const [i, block] of again.ramBlocks.entries()) {
+      expect(Buffer.compare(block.bytes, machine.ramBlocks[i]!.bytes)).toBe(0);
+    }
+  });
+
+  it('with its default devices saves vmmouse, which is skipped, and hpet, which is refused by option', async () => {
+    using folder = temporaryFolder();
+    const image = join(folder.path, 'disk.qcow2');
+    qemuImg('create', '-q', '-f', 'qcow2', image, '64M');
+    const args = REFERENCE_ARGS.map((arg) => arg.replace(',hpet=off,vmport=off', ''));
+    runQemu(image, { args, commands: ['stop', 'savevm a'] });
+    const saved = readVmStates(image).get('a')!;
+    const machine = opaqueMachine(saved, ['kvm-tpr-opt', 'vmmouse']);
+    const { notices } = await prepareLoad(machine, memorySource(saved));
+    expect(notices.map((notice) => notice.slice(0, 21))).toEqual([
+      "Section 'kvm-tpr-opt'",
+      "Section 'vmmouse' ski",
+    ]);
+    const ours = opaqueMachine(saved, ['kvm-tpr-opt', 'vmmouse', 'hpet']);
+    await expect(prepareLoad(ours, memorySource(saved))).rejects.toThrow('-machine hpet=off\n');
   });
 });

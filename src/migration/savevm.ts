@@ -101,7 +101,9 @@ export interface SavevmResult extends SavedVmState {
 
 /**
  * Saves the machine and all writable disks under `tag`. All or nothing: when anything fails, what was made is removed.
- * The snapshot with the VM state comes last, so that a tag is loadable only when every disk has it.
+ * The snapshot with the VM state comes last, so that a tag is loadable only when every disk has it. (With several disks
+ * and a tag that exists, the other disks' old snapshots of that tag are replaced before the last step: a failure there
+ * loses those. The disk with the VM state keeps its old one.)
  */
 export async function savevm(
   machine: MigratableMachine,
