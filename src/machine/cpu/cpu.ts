@@ -423,6 +423,8 @@ export class Cpu extends CpuState {
     } catch (error) {
       if (error !== FAULT) throw error;
       this.#faultExit();
+      // A task switch that faults behind its commit point has moved on: the fault is the new task's.
+      this.set(L.EIP, this.eip);
       return 0;
     }
     if (

@@ -144,11 +144,26 @@ export function clts(c: CpuState): number {
   return NEXT;
 }
 
-/** INVLPG m: no access, no limit check. */
+const PAGE_LARGE = 0x81;
+
+/** The page directory maps `linear` by a large page now (present and PS). */
+function mappedLarge(c: CpuState, linear: number): boolean {
+  if ((c.get(L.CR0) & CR0_PG) === 0) return false;
+  const cr4 = c.get(L.CR4);
+  let at: number;
+  if ((cr4 & CR4_PAE) !== 0) at = (c.cold.pdpteLow[linear >>> 30]! & ~0xfff) | ((linear >>> 18) & 0xff8);
+  else if ((cr4 & CR4_PSE) !== 0) at = (c.get(L.CR3) & ~0xfff) | ((linear >>> 20) & 0xffc);
+  else return false;
+  return (c.mem.read32((at & c.a20Mask) >>> 0) & PAGE_LARGE) === PAGE_LARGE;
+}
+
+/** INVLPG m: no access, no limit check. A large page fills many TLB entries: all go. */
 export function invlpg(c: CpuState): number {
   if (!rmIsMemory(c)) c.raiseUd();
   checkCpl0(c);
-  flushTlbPage(c, (c.segBase(memorySegment(c)) + memoryOffset(c)) | 0);
+  const linear = (c.segBase(memorySegment(c)) + memoryOffset(c)) | 0;
+  if (mappedLarge(c, linear)) flushTlb(c);
+  else flushTlbPage(c, linear);
   return resume(c);
 }
 

@@ -63,7 +63,7 @@ export function popf(c: CpuState): number {
   }
   setStackPointer(c, sp + (size32 ? 4 : 2));
   const old = c.get(L.EFL);
-  // POPFD clears RF; VIF and VIP go with it above CPL 0 only in the stack image.
+  // POPFD clears RF.
   c.set(L.EFL, ((old & ~mask) | (value & mask & ~ARITHMETIC_FLAGS) | 2) & ~(size32 ? FLAG_RF : 0));
   c.setArithmeticFlags(value);
   if (((old ^ c.get(L.EFL)) & FLAG_IOPL) !== 0) updateMode(c);
