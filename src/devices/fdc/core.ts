@@ -54,19 +54,20 @@ const SECTOR_SIZE_CODE = 2;
 export const RESET_SENSE_COUNT = 4;
 const BOOT_SELECT = 0x04;
 
-/** What the controller needs of the DMA controller (Intel 8237); `position` counts bytes from the programmed start. */
+/** What the controller needs of the DMA controller; `I8257` is one. `position` counts bytes from the programmed start. */
 export interface FloppyDma {
   /** The handler is called while DREQ is held: it moves what it can and returns the position it got to. */
   registerChannel(
     channel: number,
-    handler: (channel: number, position: number, length: number) => number,
+    handler: (channel: number, position: number, size: number) => number,
   ): void;
-  holdDreq(channel: number): void;
-  releaseDreq(channel: number): void;
+  /** Asserts DREQ; may call the handler at once. */
+  hold(channel: number): void;
+  release(channel: number): void;
   /** From memory to the device. */
-  readMemory(channel: number, target: Uint8Array, position: number): void;
+  readMemory(channel: number, target: Uint8Array, position: number, length: number): void;
   /** From the device to memory. */
-  writeMemory(channel: number, source: Uint8Array, position: number): void;
+  writeMemory(channel: number, source: Uint8Array, position: number, length: number): void;
 }
 
 export interface FdcCoreOptions {
@@ -146,7 +147,7 @@ export class FdcCore {
   reset(interrupt: boolean): void {
     const { state } = this;
     for (const drive of this.drives) drive.io?.cancel();
-    this.dma.releaseDreq(this.channel);
+    this.dma.release(this.channel);
     this.waiting = false;
     this.lowerIrq();
     state.sra = this.drives[1]!.io ? 0 : SRA_NO_DRIVE_2;
@@ -205,7 +206,7 @@ export class FdcCore {
     const { head, track, sect } = this.current.state;
     state.status0 &= ~(ST0_DRIVE_SELECT | ST0_HEAD);
     state.status0 |= this.selected | (head !== 0 ? ST0_HEAD : 0) | status0;
-    if ((state.msr & MSR_NONDMA) === 0) this.dma.releaseDreq(this.channel);
+    if ((state.msr & MSR_NONDMA) === 0) this.dma.release(this.channel);
     state.msr &= ~MSR_NONDMA;
     this.answer(state.status0, status1, status2, track, head, sect, SECTOR_SIZE_CODE);
     this.raiseIrq();

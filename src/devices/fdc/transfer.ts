@@ -35,11 +35,13 @@ export class FdcTransfer {
   #ready = 0;
   /** Bytes of the run under way. */
   #running = 0;
+  /** Position in the memory block; the state's is gone when the result phase begins. */
+  #position = 0;
   readonly #compared = new Uint8Array(SECTOR_BYTES);
 
   constructor(core: FdcCore) {
     this.#core = core;
-    core.dma.registerChannel(core.channel, (_channel, _position, length) => this.#serve(length));
+    core.dma.registerChannel(core.channel, (_channel, position, size) => this.#serve(position, size));
   }
 
   /** Forgets the run under way (reset, load). */
@@ -89,7 +91,7 @@ export class FdcTransfer {
     }
     state.msr &= ~MSR_RQM;
     if (direction === DIRECTION_VERIFY) this.#verify();
-    else core.dma.holdDreq(core.channel);
+    else core.dma.hold(core.channel);
   }
 
   /** After a load, the machine running again: goes on with a transfer that the state is in the middle of. */
@@ -97,25 +99,26 @@ export class FdcTransfer {
     const core = this.#core;
     const { state } = core;
     if (state.progress.phase !== PHASE_EXECUTION || core.resultTimer.deadline >= 0) return;
-    if ((state.msr & MSR_NONDMA) !== 0) {
+    if (!core.current.inserted) core.finish(ST0_ABNORMAL, 0, 0);
+    else if ((state.msr & MSR_NONDMA) !== 0) {
       if ((state.msr & MSR_DIO) !== 0 && state.dataPos % SECTOR_BYTES === 0) this.#fetch();
     } else if ((state.msr & MSR_RQM) === 0) {
-      core.dma.holdDreq(core.channel);
+      core.dma.hold(core.channel);
     }
   }
 
-  /** DREQ is granted; the memory block programmed is `length` bytes. Returns the position reached. */
-  #serve(length: number): number {
+  /** DREQ is granted; the memory block programmed is `size` bytes. Returns the position reached. */
+  #serve(position: number, size: number): number {
     const core = this.#core;
     const { state } = core;
-    if (state.progress.phase !== PHASE_EXECUTION || (state.msr & (MSR_RQM | MSR_NONDMA)) !== 0)
-      return state.dataPos;
-    const limit = Math.min(length, state.dataLen);
-    if (this.#ready > 0 && this.#take()) return state.dataPos;
-    const position = state.dataPos;
-    if (position >= limit) core.finish(0, 0, this.#isScan ? ST2_SCAN_FAILED : 0);
-    else this.#startRun(limit);
-    return position;
+    const moving = state.progress.phase === PHASE_EXECUTION && core.resultTimer.deadline < 0;
+    if (!moving || (state.msr & (MSR_RQM | MSR_NONDMA)) !== 0) return position;
+    if (this.#ready > 0 && this.#take()) return this.#position;
+    const limit = Math.min(size, state.dataLen);
+    this.#position = state.dataPos;
+    if (state.dataPos >= limit) core.finish(0, 0, this.#isScan ? ST2_SCAN_FAILED : 0);
+    else if (this.#running === 0) this.#startRun(limit);
+    return this.#position;
   }
 
   get #isScan(): boolean {
@@ -131,8 +134,9 @@ export class FdcTransfer {
     const from = state.dataPos % SECTOR_BYTES;
     const { buffer } = core.current.io!;
     this.#ready = 0;
+    this.#running = 0;
     if (state.dataDir === DIRECTION_READ) {
-      core.dma.writeMemory(core.channel, buffer.subarray(from, from + bytes), state.dataPos);
+      core.dma.writeMemory(core.channel, buffer.subarray(from, from + bytes), state.dataPos, bytes);
     }
     for (let done = 0; done < bytes; ) {
       const part = Math.min(bytes - done, SECTOR_BYTES - (state.dataPos % SECTOR_BYTES));
@@ -150,7 +154,7 @@ export class FdcTransfer {
   #scan(disk: Uint8Array): boolean {
     const core = this.#core;
     const memory = this.#compared.subarray(0, disk.length);
-    core.dma.readMemory(core.channel, memory, core.state.dataPos);
+    core.dma.readMemory(core.channel, memory, core.state.dataPos, memory.length);
     const different = disk.findIndex((byte, index) => byte !== memory[index]);
     if (different < 0) {
       core.finish(0, 0, ST2_SCAN_EQUAL);
@@ -167,6 +171,7 @@ export class FdcTransfer {
   #advance(bytes: number): boolean {
     const { state } = this.#core;
     state.dataPos += bytes;
+    this.#position = state.dataPos;
     return state.dataPos % SECTOR_BYTES !== 0 || this.#nextSector();
   }
 
@@ -207,13 +212,15 @@ export class FdcTransfer {
     const last = state.eot >= sect ? Math.min(state.eot, drive.lastSector) : drive.lastSector;
     const room = Math.max(1, last - sect + 1) * SECTOR_BYTES - from;
     this.#running = Math.min(limit - state.dataPos, room);
-    if (state.dataDir !== DIRECTION_WRITE) {
-      core.dma.releaseDreq(core.channel);
+    if (!drive.inserted) {
+      core.finish(ST0_ABNORMAL, 0, 0);
+    } else if (state.dataDir !== DIRECTION_WRITE) {
+      core.dma.release(core.channel);
       this.#read(from + this.#running, this.#onRead);
     } else if (drive.readOnly) {
       core.finish(ST0_ABNORMAL | ST0_SEEK_END, ST1_NOT_WRITABLE, 0);
     } else {
-      core.dma.releaseDreq(core.channel);
+      core.dma.release(core.channel);
       // Part of a sector: the rest of it must stay as it is.
       if ((from | this.#running) % SECTOR_BYTES !== 0) this.#read(from + this.#running, this.#onMergeRead);
       else this.#writeRun();
@@ -237,7 +244,7 @@ export class FdcTransfer {
       return;
     }
     this.#ready = this.#running;
-    core.dma.holdDreq(core.channel);
+    core.dma.hold(core.channel);
   };
 
   readonly #onMergeRead = (error: Error | undefined): void => {
@@ -250,7 +257,12 @@ export class FdcTransfer {
     const drive = core.current;
     const from = core.state.dataPos % SECTOR_BYTES;
     const io = drive.io!;
-    core.dma.readMemory(core.channel, io.buffer.subarray(from, from + this.#running), core.state.dataPos);
+    core.dma.readMemory(
+      core.channel,
+      io.buffer.subarray(from, from + this.#running),
+      core.state.dataPos,
+      this.#running,
+    );
     io.write(drive.offset, Math.ceil((from + this.#running) / SECTOR_BYTES) * SECTOR_BYTES, this.#onWritten);
   }
 
@@ -261,7 +273,7 @@ export class FdcTransfer {
       return;
     }
     this.#ready = this.#running;
-    core.dma.holdDreq(core.channel);
+    core.dma.hold(core.channel);
   };
 
   /** Transfer through the FIFO: the first sector of a read comes before the interrupt. */
