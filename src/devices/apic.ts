@@ -65,6 +65,9 @@ const REGISTER_INITIAL_COUNT = 0x38;
 const REGISTER_CURRENT_COUNT = 0x39;
 const REGISTER_DIVIDE = 0x3e;
 
+/** Latest time accepted from a snapshot: 52 days. */
+const MAX_TIME: Ns = 2 ** 52;
+
 /** The two 8259As as the local APIC sees them through LINT0. */
 export interface PicOutput {
   /** INTR is high. */
@@ -215,6 +218,15 @@ export class Apic implements Device<ApicState> {
     state.sipi.sipiVector = state.sipi.waitForSipi = 0;
     this.#timer.cancel();
     this.#update();
+  }
+
+  /** Times beyond what virtual time can reach would leave the safe integers when the timer is armed. */
+  validate(candidate: ApicState): string | undefined {
+    for (const field of ['initialCountLoadTime', 'nextTime', 'timerExpiry'] as const) {
+      const time = candidate[field];
+      if (time < NOT_ARMED || time > MAX_TIME) return `${field}: found ${time}, expected -1 to ${MAX_TIME}`;
+    }
+    return undefined;
   }
 
   /** INTR is not driven: the CPU asks {@link hasPending} after a load. */

@@ -26,7 +26,7 @@ import {
 } from './acpi-hotplug.ts';
 import { AcpiPm1, type GpeState, type PowerRequests, type WakeReason } from './acpi-pm1.ts';
 import { PciFunction, type PciFunctionState, type PciParent, pciFunctionVmState } from './config-space.ts';
-import { I2cBus, SmBusHost, type SmBusState, smBusVmState } from './smbus.ts';
+import { type I2cBus, SmBusHost, type SmBusState, smBusVmState } from './smbus.ts';
 
 /** PMBA, section 7.1.12: base of the ACPI registers. */
 const PM_BASE = 0x40;
@@ -45,6 +45,8 @@ const SMBUS_POWER_ON_BASE = 0xb100;
 /** Values written to port 0xb2 that the FADT names. */
 export const ACPI_ENABLE_COMMAND = 0xf1;
 export const ACPI_DISABLE_COMMAND = 0xf0;
+/** Latest overflow accepted from a snapshot, in ticks: in ns it is still a safe integer (104 days). */
+const MAX_OVERFLOW_TICKS = 2 ** 45 - 2 ** 42;
 /** Port of the GPE0 block. */
 export const GPE0_BASE = 0xafe0;
 
@@ -97,7 +99,7 @@ export const piix4PmVmState: VmState<Piix4PmState, 'memhp' | 'cpuhp'> = {
     apm: struct(apmVmState),
     smb: struct(smBusVmState, { since: 3 }),
     tmrTimer: timer({ name: 'ar.tmr.timer' }),
-    tmrOverflowTime: i64({ name: 'ar.tmr.overflow_time' }),
+    tmrOverflowTime: i64({ name: 'ar.tmr.overflow_time', min: 0, max: MAX_OVERFLOW_TICKS }),
     gpe: struct(gpeVmState, { name: 'ar.gpe', since: 2 }),
     hotplugSelect: u32({ name: 'acpi_pci_hotplug.hotplug_select' }),
     pciStatus: structs(pciHotplugStatusVmState, HOTPLUG_BUS_COUNT, {
@@ -185,7 +187,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
       onConfigWrite: () => this.#updateMappings(),
     });
     this.state = initialState(this.#pci.state, this.#smBus.state);
-    this.i2cBus = new I2cBus({ host: this.#smBus });
+    this.i2cBus = this.#smBus.bus;
     this.#pm1 = new AcpiPm1({ state: this.state, clock: options.clock, sci: options.sci, power: options });
     this.#hotplug = new AcpiHotplug({ state: this.state });
   }

@@ -111,6 +111,7 @@ export class SmBusHost {
     inI2cBlockRead: false,
     startTransactionOnStatusRead: false,
   };
+  readonly bus: I2cBus = new I2cBus();
   readonly region: IoRegion = {
     name: 'pm-smbus',
     size: 64,
@@ -125,12 +126,14 @@ export class SmBusHost {
     state.smbData.fill(0);
     state.smbAuxctl = AUX_BLOCK_BUFFER;
     state.opDone = true;
-    state.inI2cBlockRead = state.startTransactionOnStatusRead = false;
+    state.startTransactionOnStatusRead = false;
+    this.#setI2cBlockRead(false);
   }
 
-  /** Address of the chip that a transfer is under way with, or {@link NO_ADDRESS}. */
-  get busAddress(): number {
-    return this.state.inI2cBlockRead ? this.state.smbAddr >> 1 : NO_ADDRESS;
+  /** An I2C block read is the only transfer that stays on the bus between accesses. */
+  #setI2cBlockRead(active: boolean): void {
+    this.state.inI2cBlockRead = active;
+    this.bus.state.savedAddress = active ? this.state.smbAddr >> 1 : NO_ADDRESS;
   }
 
   #read(offset: number): number {
@@ -206,7 +209,7 @@ export class SmBusHost {
       if (!state.opDone) {
         state.smbIndex = 0;
         state.opDone = true;
-        state.inI2cBlockRead = false;
+        this.#setI2cBlockRead(false);
       }
       if ((value & CONTROL_INTERRUPT) !== 0) {
         this.#transact();
@@ -246,7 +249,7 @@ export class SmBusHost {
         state.smbStat |= STATUS_INTR;
         break;
       case PROTOCOL_I2C_BLOCK_READ:
-        state.inI2cBlockRead = true;
+        this.#setI2cBlockRead(true);
         state.smbBlkdata = 0;
         state.opDone = false;
         state.smbStat |= STATUS_BUSY | STATUS_BYTE_DONE;
@@ -317,7 +320,7 @@ export class SmBusHost {
         state.smbStat |= STATUS_BYTE_DONE;
         return;
       }
-      state.inI2cBlockRead = false;
+      this.#setI2cBlockRead(false);
       state.smbIndex = 0;
       this.#finishBlock();
     }
@@ -355,17 +358,8 @@ export class I2cBus implements Device<I2cBusState> {
   readonly name: string = 'i2c_bus';
   readonly vmstate: VmState<I2cBusState> = i2cBusVmState;
   readonly state: I2cBusState = { savedAddress: NO_ADDRESS };
-  readonly #host: SmBusHost;
-
-  constructor({ host }: { host: SmBusHost }) {
-    this.#host = host;
-  }
 
   reset(): void {
     this.state.savedAddress = NO_ADDRESS;
-  }
-
-  beforeSave(): void {
-    this.state.savedAddress = this.#host.busAddress;
   }
 }
