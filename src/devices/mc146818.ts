@@ -356,8 +356,9 @@ export class Mc146818 implements Device<RtcState> {
 
   /** An hour register's value as 0-23. */
   #hour(value: number): number {
-    if ((this.state.cmosData[REG_B]! & B_24H) !== 0) return this.#fromBcd(value);
-    return (this.#fromBcd(value & 0x7f) % 12) + ((value & HOUR_PM) !== 0 ? 12 : 0);
+    const hour = this.#fromBcd(value & ~HOUR_PM);
+    if ((this.state.cmosData[REG_B]! & B_24H) !== 0) return hour;
+    return (hour % 12) + ((value & HOUR_PM) !== 0 ? 12 : 0);
   }
 
   #toBcd(value: number): number {
@@ -365,7 +366,9 @@ export class Mc146818 implements Device<RtcState> {
     return ((Math.floor(value / 10) << 4) | (value % 10)) & 0xff;
   }
 
+  /** What a register shows as a number; -1 for what would be "any" in an alarm, wherever it stands. */
   #fromBcd(value: number): number {
+    if ((value & ALARM_ANY) === ALARM_ANY) return DONT_CARE;
     return (this.state.cmosData[REG_B]! & B_BINARY) !== 0 ? value : (value >> 4) * 10 + (value & 0x0f);
   }
 
@@ -471,14 +474,9 @@ export class Mc146818 implements Device<RtcState> {
     return secondsToAlarm(
       this.#time,
       (hour & ALARM_ANY) === ALARM_ANY ? DONT_CARE : this.#hour(hour),
-      this.#alarmPart(MINUTES_ALARM),
-      this.#alarmPart(SECONDS_ALARM),
+      this.#fromBcd(cmos[MINUTES_ALARM]!),
+      this.#fromBcd(cmos[SECONDS_ALARM]!),
     );
-  }
-
-  #alarmPart(index: number): number {
-    const value = this.state.cmosData[index]!;
-    return (value & ALARM_ANY) === ALARM_ANY ? DONT_CARE : this.#fromBcd(value);
   }
 
   #updateFired(): void {
