@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { conformance } from '../../test/conformance/device-suite.ts';
 import { FakeBus, FakeClock, FakeDisk, FakeIrq, FakeMemory } from '../../test/support/fakes.ts';
 import { requireProgram } from '../../test/support/programs.ts';
 import { compareSchemaWithDump, vmStateDump } from '../../test/support/vmstate-dump.ts';
@@ -336,3 +337,27 @@ describe('floppy controller on the stream', () => {
     expect(other.result(7)[0]! & 0xc0).toBe(0);
   });
 });
+
+const rigs = new WeakMap<object, FdcRig>();
+
+for (const [name, bytes] of [
+  ['in a command', [0xc6, 0, 3]],
+  ['in READ ID', [0x4a, 0]],
+  ['in a DMA read', [0xc6, 0, 3, 0, 1, 2, 18, 0x1b, 0xff]],
+  ['in a result', [0x0e]],
+] as const) {
+  conformance(
+    `floppy controller ${name}`,
+    () => {
+      const rig = new FdcRig();
+      rigs.set(rig.fdc, rig);
+      const { fdc, clock, irq, disk } = rig;
+      return { device: fdc, mappings: fdc.ports(), clock, irqs: [irq], settle: () => disk.complete() };
+    },
+    ({ device }) => {
+      const rig = rigs.get(device)!;
+      rig.start();
+      rig.send(bytes);
+    },
+  );
+}

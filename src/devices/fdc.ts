@@ -128,6 +128,7 @@ export class Fdc implements Device<IsaFdcState> {
     Object.assign(state, { precompTrk: 0, config: CONFIG_POWER_ON, lock: 0, pwrd: 0 });
     state.fifo.fill(0);
     for (const drive of this.#core.drives) {
+      Object.assign(drive.state, { head: 0, track: 0, sect: 0 });
       drive.state.changed.mediaChanged = 1;
       drive.state.mode.perpendicular = 0;
       drive.takeFormat();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FakeDisk } from '../../../test/support/fakes.ts';
-import { IdeRig } from './rig.ts';
+import { IdeRig } from '../../../test/support/ide-rig.ts';
 
 const BASE = 0x1f0;
 const LBA = 0xe0;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BMDMA_BASE, IdeRig } from './rig.ts';
+import { BMDMA_BASE, IdeRig } from '../../../test/support/ide-rig.ts';
 
 const BASE = 0x170;
 const BM = BMDMA_BASE + 8;

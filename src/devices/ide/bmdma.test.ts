@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BMDMA_BASE, IdeRig } from './rig.ts';
+import { BMDMA_BASE, IdeRig } from '../../../test/support/ide-rig.ts';
 
 const BASE = 0x1f0;
 const LBA = 0xe0;

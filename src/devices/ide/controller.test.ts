@@ -9,7 +9,7 @@ import { decode, encode } from '../../migration/codec.ts';
 import { ByteReader } from '../../migration/reader.ts';
 import { ByteWriter } from '../../migration/writer.ts';
 import { guessGeometry, standardGeometry } from './identify.ts';
-import { BMDMA_BASE, IdeRig } from './rig.ts';
+import { BMDMA_BASE, IdeRig } from '../../../test/support/ide-rig.ts';
 
 const BASE = 0x1f0;
 const LBA = 0xe0;

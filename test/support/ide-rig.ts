@@ -1,8 +1,9 @@
-/** A PIIX3 IDE controller on a bench of fakes, with the accesses a driver makes. For the tests of this folder only. */
-import { FakeClock, FakeDisk, FakeIrq, FakeMemory } from '../../../test/support/fakes.ts';
-import { PciBus } from '../pci/bus.ts';
-import { FakeAddressSpace } from '../pci/fakes.ts';
-import { type IdeDriveOptions, Piix3Ide } from './controller.ts';
+/** A PIIX3 IDE controller on a bench of fakes, with the accesses a driver makes. For the tests in src/devices/ide. */
+import { FakeClock, FakeDisk, FakeIrq, FakeMemory } from './fakes.ts';
+import { PciBus } from '../../src/devices/pci/bus.ts';
+import type { IoRegion } from '../../src/machine/device.ts';
+import { FakeAddressSpace } from './fake-address-space.ts';
+import { type IdeDriveOptions, Piix3Ide } from '../../src/devices/ide/controller.ts';
 
 /** PCI devfn of the controller, and its COMMAND register value with I/O and bus master on. */
 const DEVFN = 9;
@@ -118,7 +119,7 @@ export class IdeRig {
     this.writeWords(0x170, bytes);
   }
 
-  #find(port: number): { region: import('../../machine/device.ts').IoRegion; offset: number } {
+  #find(port: number): { region: IoRegion; offset: number } {
     for (const { base, region } of this.ide.ports()) {
       if (port >= base && port < base + region.size) return { region, offset: port - base };
     }
