@@ -28,8 +28,11 @@ export interface OpenImageOptions {
   readonly backingFormat?: string;
   /** Bytes of metadata cache for each image. */
   readonly cacheBytes?: number;
+  /** Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. */
+  readonly repair?: boolean;
   /** Default true. */
   readonly lock?: boolean;
+  /** Let others write meanwhile (`force-share=on`); only with readOnly. */
   readonly forceShare?: boolean;
   /** In place of the host's files, for tests. */
   readonly openFile?: typeof openFile;
@@ -86,6 +89,7 @@ async function openLayer(
   }
   return openQcow2(file, {
     ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
+    repair: options.repair === true && !readOnly,
     openBacking: (name, backingFormat) => openBacking(filename, name, backingFormat, options, chain),
   });
 }

@@ -38,6 +38,8 @@ export interface Qcow2Options {
   readonly openBacking?: (name: string, format: string | undefined) => Promise<BlockNode | undefined>;
   /** Bytes for L2 tables and refcount blocks together. */
   readonly cacheBytes?: number;
+  /** Count everything again and set counts and flags right; an image that was not closed is repaired anyway. */
+  readonly repair?: boolean;
 }
 
 /** Opens `file`, which from now on belongs to the node; it is closed if this fails. */
@@ -48,7 +50,7 @@ export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Pr
     const backing =
       name === undefined ? undefined : await options.openBacking?.(name, image.header.backingFormat);
     try {
-      if (!file.readOnly) await prepareForWriting(image);
+      if (!file.readOnly) await prepareForWriting(image, options.repair === true);
     } catch (error) {
       await backing?.close();
       throw error;
@@ -117,8 +119,8 @@ function checkFeatures(file: BlockFile, header: Qcow2Header): void {
 }
 
 /** Counts are put right if the image was not closed; features that we do not keep up are cleared. */
-async function prepareForWriting(image: Qcow2Image): Promise<void> {
-  if ((image.header.incompatible & INCOMPAT_DIRTY) !== 0) await repair(image);
+async function prepareForWriting(image: Qcow2Image, wanted: boolean): Promise<void> {
+  if (wanted || (image.header.incompatible & INCOMPAT_DIRTY) !== 0) await repair(image);
   if (!image.header.autoclear) return;
   image.header.autoclear = false;
   image.header.bitmapsConsistent = false;
