@@ -45,6 +45,8 @@ const DESCRIPTOR_SIZE = 16;
 const DMA_SIGNATURE = 'QEMU CFG';
 /** Zeros are written to the guest in pieces of this many bytes. */
 const ZERO_CHUNK = 65536;
+/** First address that no RAM has. */
+const ADDRESS_LIMIT = 0x1_0000_0000;
 
 export interface FwCfgDmaState {
   /** Descriptor address as far as the guest has written it: high half first. */
@@ -305,10 +307,12 @@ export class FwCfg implements Device<FwCfgState> {
     const start = this.state.curOffset;
     const count = this.#advance(length);
     if (count > 0) this.#memory.write(target, this.#selected!.data.subarray(start, start + count));
-    if (count === length) return;
-    const zeros = new Uint8Array(Math.min(ZERO_CHUNK, length - count));
-    for (let done = count; done < length; done += zeros.length) {
-      this.#memory.write(target + done, zeros.subarray(0, Math.min(zeros.length, length - done)));
+    // No RAM lies above 4 GiB: a guest that asks for zeros there gets none, and costs nothing.
+    const end = Math.min(target + length, ADDRESS_LIMIT);
+    if (target + count >= end) return;
+    const zeros = new Uint8Array(Math.min(ZERO_CHUNK, end - target - count));
+    for (let at = target + count; at < end; at += zeros.length) {
+      this.#memory.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
     }
   }
 
