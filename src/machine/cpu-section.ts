@@ -1,0 +1,75 @@
+/** Stream sections `cpu_common` and `cpu`: between the running CPU and its records. */
+import type { Apic } from '../devices/apic.ts';
+import type { Cpu } from './cpu/cpu.ts';
+import { REQUEST_HARD, REQUEST_NMI } from './cpu/cpu.ts';
+import { afterRamLoaded, fromCommonRecord, fromRecord, toCommonRecord, toRecord } from './cpu/cpu-record.ts';
+import {
+  type CpuCommonRecord,
+  type CpuRecord,
+  cpuCommonVmState,
+  cpuVmState,
+  validateCpuRecord,
+} from './cpu/vmstate.ts';
+import type { Device } from './device.ts';
+import type { Schema } from '../migration/vmstate.ts';
+import { assignState } from '../migration/assign.ts';
+
+export class CpuCommonSection implements Device<CpuCommonRecord> {
+  readonly name: string = 'cpu_common';
+  readonly vmstate: Schema = cpuCommonVmState;
+  readonly state: CpuCommonRecord;
+  readonly #cpu: Cpu;
+
+  constructor(cpu: Cpu) {
+    this.#cpu = cpu;
+    this.state = toCommonRecord(cpu, false, false);
+  }
+
+  reset(): void {}
+
+  beforeSave(): void {
+    const request = this.#cpu.interruptRequest;
+    assignState(
+      this.state,
+      toCommonRecord(this.#cpu, (request & REQUEST_HARD) !== 0, (request & REQUEST_NMI) !== 0),
+    );
+  }
+
+  afterLoad(): void {
+    this.#cpu.interruptRequest = fromCommonRecord(this.#cpu, this.state) ? REQUEST_NMI : 0;
+  }
+}
+
+export class CpuSection implements Device<CpuRecord> {
+  readonly name: string = 'cpu';
+  readonly vmstate: Schema = cpuVmState;
+  readonly state: CpuRecord;
+  readonly #cpu: Cpu;
+
+  constructor(cpu: Cpu) {
+    this.#cpu = cpu;
+    this.state = toRecord(cpu);
+  }
+
+  reset(): void {}
+
+  beforeSave(): void {
+    assignState(this.state, toRecord(this.#cpu));
+  }
+
+  validate(candidate: CpuRecord): string | undefined {
+    return validateCpuRecord(candidate);
+  }
+
+  afterLoad(): void {
+    fromRecord(this.#cpu, this.state);
+  }
+}
+
+/** Once all sections are in place: what follows from several of them. */
+export function finishCpuLoad(cpu: Cpu, apic: Apic): void {
+  afterRamLoaded(cpu);
+  cpu.invalidateCaches();
+  // INTR is no state of its own: it follows from the interrupt controllers.
+  cpu.setInterruptLine(apic.hasPending() ? 1 : 0);
+}

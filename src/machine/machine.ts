@@ -1,0 +1,448 @@
+/**
+ * The machine: owns board and clock, runs the CPU in slices on the event loop, stops it, resets it, saves and loads it.
+ *
+ * Order of a stop: the slice ends at an instruction boundary, virtual time stands still, then (for a snapshot) disk requests are
+ * drained. Host events (serial input, disk completions) are delivered between slices only.
+ */
+import type { SnapshotInfo } from '../block/block-node.ts';
+import {
+  delvm,
+  listSnapshots,
+  loadvm,
+  type SavevmResult,
+  type SnapshotDisk,
+  type SnapshotLists,
+  savevm,
+} from '../migration/savevm.ts';
+import type { Ps2Keyboard } from '../devices/ps2-keyboard.ts';
+import type { Ps2Mouse } from '../devices/ps2-mouse.ts';
+import type { Uart16550 } from '../devices/uart16550.ts';
+import type { Vga } from '../devices/vga/vga.ts';
+import { Board } from './board/pc-i440fx.ts';
+import { finishCpuLoad } from './cpu-section.ts';
+import type { Cpu } from './cpu/cpu.ts';
+import { type DiskHost, MachineDisk } from './disk.ts';
+import { Emitter } from './emitter.ts';
+import type { PhysicalMemory } from './memory.ts';
+import type { MachineOptions } from './options.ts';
+import { assertTransition, type RunState } from './run-state.ts';
+import { VirtualClock } from './virtual-clock.ts';
+
+/** Wall time of a slice: short while disk requests are in flight, so that their completions are seen soon. */
+const SLICE_NS = 5_000_000;
+const SLICE_BUSY_NS = 500_000;
+/** Instructions run between two looks at the time. */
+const STRETCH_INSTRUCTIONS = 100_000;
+const MIN_STRETCH = 500;
+/** Longest sleep of a halted machine, so that a wall clock that jumps is noticed. */
+const MAX_SLEEP_MS = 1000;
+
+export const MACHINE_TYPE = 'pc-i440fx-7.2';
+
+export interface MachineEvents {
+  state: RunState;
+  reset: { readonly guest: boolean };
+  shutdown: { readonly guest: boolean; readonly reason: string };
+  suspend: undefined;
+  /** isa-debug-exit: the process should end with (value << 1) | 1. */
+  exit: { readonly code: number };
+  'io-error': { readonly device: string; readonly operation: string; readonly error: Error };
+}
+
+export interface SaveOptions {
+  readonly signal?: AbortSignal;
+}
+
+export class Machine {
+  readonly options: MachineOptions;
+  readonly clock: VirtualClock;
+  readonly board: Board;
+  readonly #events = new Emitter<MachineEvents>();
+  #state: RunState = 'prelaunch';
+  #loop: Promise<void> | undefined;
+  #stopRequested = false;
+  #resetRequested: 'guest' | 'host' | undefined;
+  #inFlight = 0;
+  #onDrained: (() => void) | undefined;
+  #wakeUp: (() => void) | undefined;
+  /** Measured instructions a ns, for stretches that end near a deadline. */
+  #speed = 0.05;
+  /** Savevm, loadvm and the like, one after the other. */
+  #exclusive: Promise<unknown> = Promise.resolve();
+
+  static async create(options: MachineOptions): Promise<Machine> {
+    return new Machine(options);
+  }
+
+  private constructor(options: MachineOptions) {
+    this.options = options;
+    this.clock = new VirtualClock(
+      { hostNow: () => options.host.now(), instructions: () => this.board?.cpu.instructions ?? 0 },
+      options.icount,
+    );
+    const diskHost: DiskHost = {
+      clock: this.clock,
+      inFlight: (change) => this.#countInFlight(change),
+      wake: () => this.wake(),
+      ioError: (device, operation, error) => this.#events.emit('io-error', { device, operation, error }),
+    };
+    this.board = new Board(options, {
+      clock: this.clock,
+      runState: () => this.#savedState(),
+      requestReset: () => this.#requestReset('guest'),
+      requestShutdown: () => this.#shutdown('guest-shutdown'),
+      requestSuspend: () => this.#suspend(),
+      requestExit: (code) => this.#exit(code),
+      disk: (drive) => new MachineDisk(drive.device, drive.node, diskHost),
+    });
+    this.clock.onEarlier = () => this.board?.cpu.endSlice();
+    this.board.reset();
+  }
+
+  // ---- what it is made of
+
+  get state(): RunState {
+    return this.#state;
+  }
+  get running(): boolean {
+    return this.#state === 'running';
+  }
+  get cpu(): Cpu {
+    return this.board.cpu;
+  }
+  get memory(): PhysicalMemory {
+    return this.board.memory;
+  }
+  get screen(): Vga | undefined {
+    return this.board.vga;
+  }
+  get keyboard(): Ps2Keyboard {
+    return this.board.keyboard;
+  }
+  get mouse(): Ps2Mouse {
+    return this.board.mouse;
+  }
+  get disks(): readonly MachineDisk[] {
+    return this.board.disks;
+  }
+  /** Serial port n: what the host pushes bytes into. Call wake() after pushing. */
+  serial(n: number): { readonly receiver: Uart16550 } | undefined {
+    const port = this.board.serials[n];
+    return port === undefined ? undefined : { receiver: port.uart };
+  }
+  on<K extends keyof MachineEvents>(event: K, listener: (value: MachineEvents[K]) => void): () => void {
+    return this.#events.on(event, listener);
+  }
+
+  // ---- running
+
+  /** Starts or continues. */
+  start(): void {
+    if (this.#state === 'running') return;
+    this.#setState('running');
+    this.#ensureLoop();
+  }
+
+  /** Stops at the next instruction boundary. */
+  async pause(): Promise<void> {
+    if (this.#state !== 'running') return;
+    await this.#halt();
+    if (this.#state === 'running') this.#setState('paused');
+  }
+
+  /** Runs until `instructions` have been executed since power-on (exact), or the machine stops for another reason. */
+  async runTo(instructions: number): Promise<void> {
+    if (this.#state === 'running') throw new Error('the machine is running');
+    this.#target = instructions;
+    this.start();
+    await this.#loop;
+    this.#target = Number.POSITIVE_INFINITY;
+  }
+  #target = Number.POSITIVE_INFINITY;
+
+  /** A host event may have given the CPU something to do. */
+  wake(): void {
+    this.#wakeUp?.();
+  }
+
+  /** system_reset. */
+  reset(): void {
+    this.#requestReset('host');
+  }
+
+  /** system_powerdown: presses the ACPI power button. */
+  powerButton(): void {
+    this.board.pm.pressPowerButton();
+    this.wake();
+  }
+
+  nmi(): void {
+    this.board.cpu.raiseNmi();
+    this.wake();
+  }
+
+  /** Stops for good and closes all images. */
+  async close(): Promise<void> {
+    await this.#halt();
+    await this.#drain();
+    for (const disk of this.disks) await disk.node?.close();
+    this.#state = 'shutdown';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #setState(state: RunState): void {
+    if (this.#state === state) return;
+    assertTransition(this.#state, state);
+    this.#state = state;
+    this.#events.emit('state', state);
+  }
+
+  /** Ends the run loop without a change of state. */
+  async #halt(): Promise<void> {
+    if (this.#loop === undefined) return;
+    this.#stopRequested = true;
+    this.board.cpu.endSlice();
+    this.wake();
+    await this.#loop;
+    this.#stopRequested = false;
+  }
+
+  #ensureLoop(): void {
+    this.#loop ??= this.#run().finally(() => {
+      this.#loop = undefined;
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { host } = this.options;
+    this.clock.start();
+    try {
+      while (this.#state === 'running' && !this.#stopRequested) {
+        const gate = this.#slice();
+        if (gate !== undefined) await gate;
+        else if (this.cpu.instructions >= this.#target) break;
+        else await host.yield();
+      }
+    } finally {
+      this.clock.stop();
+      if (this.#state === 'running' && this.cpu.instructions >= this.#target) this.#setState('paused');
+    }
+  }
+
+  /** One turn on the event loop. A promise: what to wait for before the next one. */
+  #slice(): Promise<void> | undefined {
+    const { host } = this.options;
+    const begin = host.now();
+    const length = this.#inFlight > 0 ? SLICE_BUSY_NS : SLICE_NS;
+    do {
+      if (this.#resetRequested !== undefined) this.#doReset();
+      const gate = this.clock.runTimers();
+      if (gate !== undefined) return gate;
+      const left = this.#target - this.cpu.instructions;
+      if (left <= 0) return undefined;
+      const stop = this.#stretch(Math.min(left, this.#stretchLength()));
+      if (stop === 'triple-fault') this.#requestReset('guest');
+      else if (stop === 'halt') {
+        const wait = this.#idle();
+        if (wait !== undefined) return wait;
+      }
+    } while (this.#state === 'running' && !this.#stopRequested && host.now() - begin < length);
+    return undefined;
+  }
+
+  #stretch(budget: number): 'budget' | 'halt' | 'triple-fault' {
+    if (this.clock.icount !== undefined) return this.cpu.run(budget);
+    const before = this.cpu.instructions;
+    const start = this.options.host.now();
+    const stop = this.cpu.run(budget);
+    const elapsed = this.options.host.now() - start;
+    const done = this.cpu.instructions - before;
+    if (done > 10_000 && elapsed > 0) this.#speed = this.#speed * 0.75 + (done / elapsed) * 0.25;
+    return stop;
+  }
+
+  /** Instructions until somebody must look at the clock again. */
+  #stretchLength(): number {
+    const toDeadline = this.clock.nextDeadline() - this.clock.now();
+    const { icount } = this.clock;
+    if (icount !== undefined) {
+      if (toDeadline === Number.POSITIVE_INFINITY) return STRETCH_INSTRUCTIONS * 10;
+      return Math.max(1, Math.min(STRETCH_INSTRUCTIONS * 10, Math.ceil(toDeadline / 2 ** icount.shift)));
+    }
+    return Math.max(MIN_STRETCH, Math.min(STRETCH_INSTRUCTIONS, Math.ceil(toDeadline * this.#speed)));
+  }
+
+  /** The CPU waits in HLT: sleeps to the next deadline or host event. */
+  #idle(): Promise<void> | undefined {
+    const next = this.clock.nextDeadline();
+    const now = this.clock.now();
+    const { icount } = this.clock;
+    if (icount !== undefined && next !== Number.POSITIVE_INFINITY && !icount.sleep) {
+      if (next > now) this.clock.set(next);
+      return undefined;
+    }
+    const ms = Math.min(MAX_SLEEP_MS, (next - now) / 1e6);
+    if (ms <= 0.02) return undefined;
+    return this.#sleep(ms, next);
+  }
+
+  async #sleep(ms: number, deadline: number): Promise<void> {
+    const begin = this.options.host.now();
+    const { done, wake } = this.options.host.sleep(ms);
+    this.#wakeUp = wake;
+    if (this.#stopRequested) wake();
+    await done;
+    this.#wakeUp = undefined;
+    if (this.clock.icount === undefined) return;
+    // Idle time passes in real time, but never beyond the deadline: what happens then happens at a time of its own.
+    const slept = this.options.host.now() - begin;
+    const now = this.clock.now();
+    this.clock.set(deadline <= now + slept ? Math.max(now, deadline) : Math.floor(now + slept));
+  }
+
+  // ---- requests from the guest and the monitor
+
+  #requestReset(by: 'guest' | 'host'): void {
+    if (by === 'guest' && this.options.noReboot === true) {
+      this.#shutdown('guest-reset');
+      return;
+    }
+    this.#resetRequested = by;
+    this.board.cpu.endSlice();
+    if (this.#loop === undefined) this.#doReset();
+    else this.wake();
+  }
+
+  #doReset(): void {
+    const guest = this.#resetRequested === 'guest';
+    this.#resetRequested = undefined;
+    this.board.reset();
+    if (this.#state === 'shutdown' || this.#state === 'suspended') this.#setState('prelaunch');
+    this.#events.emit('reset', { guest });
+  }
+
+  #shutdown(reason: string): void {
+    this.board.cpu.endSlice();
+    if (this.#state === 'running') this.#setState('shutdown');
+    this.#events.emit('shutdown', { guest: true, reason });
+  }
+
+  #suspend(): void {
+    this.board.cpu.endSlice();
+    if (this.#state === 'running') this.#setState('suspended');
+    this.#events.emit('suspend', undefined);
+  }
+
+  #exit(code: number): void {
+    this.board.cpu.endSlice();
+    if (this.#state === 'running') this.#setState('shutdown');
+    this.#events.emit('exit', { code });
+  }
+
+  // ---- disks
+
+  #countInFlight(change: number): void {
+    this.#inFlight += change;
+    if (change > 0) {
+      // Completions are seen between slices: look soon.
+      if (this.clock.icount === undefined) this.board.cpu.endSlice();
+      return;
+    }
+    if (this.#inFlight === 0) this.#onDrained?.();
+  }
+
+  /** Waits until no disk request is in flight. The machine must be stopped. */
+  async #drain(): Promise<void> {
+    while (this.#inFlight > 0) {
+      if (this.clock.icount !== undefined) {
+        await this.#drainVirtual();
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        this.#onDrained = resolve;
+      });
+      this.#onDrained = undefined;
+    }
+  }
+
+  /** With -icount completions come at virtual times: the stream carries requests in flight as drained, ahead of time. */
+  async #drainVirtual(): Promise<void> {
+    for (const disk of this.disks) await disk.completeNow();
+  }
+
+  // ---- snapshots
+
+  /** The run state a snapshot records: that before it was stopped for the save. */
+  #savedState(): RunState {
+    return this.#stateBeforeSave;
+  }
+  #stateBeforeSave: RunState = 'prelaunch';
+
+  /** Runs `action` with the machine stopped and drained, then goes on if it ran. */
+  async #stopped<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
+    const work = this.#exclusive.then(async () => {
+      const before = this.#state;
+      await this.#halt();
+      await this.#drain();
+      const after = this.#state === 'running' || this.#state === before ? before : this.#state;
+      this.#stateBeforeSave = after;
+      this.#state = state;
+      try {
+        return await action();
+      } finally {
+        this.#state = after;
+        if (after === 'running') this.#ensureLoop();
+      }
+    });
+    this.#exclusive = work.catch(() => {});
+    return work;
+  }
+
+  #snapshotDisks(): SnapshotDisk[] {
+    return this.disks.flatMap((d) => (d.node === undefined ? [] : [{ device: d.device, node: d.node }]));
+  }
+
+  #migratable() {
+    const { devices, ramBlocks } = this.board;
+    return { machineType: this.options.machineType ?? MACHINE_TYPE, devices, ramBlocks };
+  }
+
+  /** Saves the whole machine into its disks. Nothing is changed if it fails. Default tag: vm-YYYYMMDDhhmmss. */
+  async savevm(tag?: string, options: SaveOptions = {}): Promise<SavevmResult> {
+    return this.#stopped('save-vm', async () => {
+      const ms = this.options.host.wallClock();
+      const moment = {
+        dateSec: Math.floor(ms / 1000),
+        dateNsec: Math.floor((ms % 1000) * 1e6),
+        vmClockNs: Math.floor(this.clock.now()),
+        icount: this.clock.icount === undefined ? -1 : this.cpu.instructions,
+      };
+      return savevm(this.#migratable(), this.#snapshotDisks(), moment, tag, options);
+    });
+  }
+
+  /**
+   * Goes back to a snapshot. Everything is checked first: if it fails, the machine is as it was and goes on if it ran.
+   * Returns what was skipped ("notices").
+   */
+  async loadvm(tag: string): Promise<{ readonly info: SnapshotInfo; readonly notices: readonly string[] }> {
+    return this.#stopped('restore-vm', async () => {
+      const loaded = await loadvm(this.#migratable(), this.#snapshotDisks(), tag);
+      this.board.afterLoad();
+      finishCpuLoad(this.cpu, this.board.apic);
+      return { info: loaded.info, notices: loaded.notices };
+    });
+  }
+
+  /** Whether there was such a snapshot. */
+  async delvm(tag: string): Promise<boolean> {
+    return this.#stopped('save-vm', () => delvm(this.#snapshotDisks(), tag));
+  }
+
+  listSnapshots(): SnapshotLists {
+    return listSnapshots(this.#snapshotDisks());
+  }
+}

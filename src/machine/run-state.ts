@@ -1,0 +1,36 @@
+/** Run states and which follow which; QEMU's names (qapi/run-state.json). */
+export type RunState =
+  | 'prelaunch'
+  | 'running'
+  | 'paused'
+  | 'save-vm'
+  | 'restore-vm'
+  | 'suspended'
+  | 'shutdown'
+  | 'io-error'
+  | 'guest-panicked';
+
+const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
+  prelaunch: ['running', 'paused', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch'],
+  running: [
+    'paused',
+    'save-vm',
+    'restore-vm',
+    'suspended',
+    'shutdown',
+    'io-error',
+    'guest-panicked',
+    'prelaunch',
+  ],
+  paused: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused'],
+  'save-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
+  'restore-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
+  suspended: ['running', 'paused', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch'],
+  shutdown: ['paused', 'prelaunch', 'restore-vm', 'running', 'shutdown'],
+  'io-error': ['running', 'paused', 'restore-vm', 'shutdown', 'prelaunch'],
+  'guest-panicked': ['paused', 'prelaunch', 'restore-vm', 'shutdown', 'running'],
+};
+
+export function assertTransition(from: RunState, to: RunState): void {
+  if (!NEXT[from].includes(to)) throw new Error(`run state ${from} cannot become ${to}`);
+}

@@ -1,0 +1,81 @@
+/** Stream section `timer`: virtual clock and time stamp counter. Facts: QEMU 7.2 softmmu/cpu-timers.c. */
+import { i64, type VmState } from '../migration/vmstate.ts';
+import type { Device } from './device.ts';
+import type { VirtualClock } from './virtual-clock.ts';
+
+export interface IcountState {
+  icountBias: number;
+  icount: number;
+}
+
+export interface TimersState {
+  /** Time stamp counter. */
+  cpuTicksOffset: number;
+  /** Virtual time, ns. */
+  cpuClockOffset: number;
+  icount: IcountState;
+}
+
+const icountVmState: VmState<IcountState> = {
+  name: 'timer/icount',
+  version: 1,
+  minimumVersion: 1,
+  fields: { icountBias: i64({ name: 'qemu_icount_bias' }), icount: i64({ name: 'qemu_icount' }) },
+};
+
+export class TimerSection implements Device<TimersState> {
+  readonly name: string = 'timer';
+  readonly vmstate: VmState<TimersState, 'icount'>;
+  readonly state: TimersState = {
+    cpuTicksOffset: 0,
+    cpuClockOffset: 0,
+    icount: { icountBias: 0, icount: 0 },
+  };
+  readonly #clock: VirtualClock;
+  readonly #instructions: { get(): number; set(value: number): void };
+  /** TSC = virtual ns + this: QEMU without -icount counts host cycles, so that a loaded counter may be ahead. */
+  #tscBias = 0;
+
+  constructor(clock: VirtualClock, instructions: { get(): number; set(value: number): void }) {
+    this.#clock = clock;
+    this.#instructions = instructions;
+    this.vmstate = {
+      name: 'timer',
+      version: 2,
+      minimumVersion: 1,
+      fields: {
+        cpuTicksOffset: i64({ unusedAfter: 8 }),
+        cpuClockOffset: i64({ since: 2 }),
+      },
+      subsections: {
+        icount: {
+          vmstate: icountVmState,
+          needed: () => clock.icount !== undefined,
+          absent: () => ({ icountBias: 0, icount: -1 }),
+        },
+      },
+    };
+  }
+
+  tsc(): number {
+    return this.#clock.now() + this.#tscBias;
+  }
+
+  reset(): void {}
+
+  beforeSave(): void {
+    const now = this.#clock.now();
+    this.state.cpuTicksOffset = now + this.#tscBias;
+    this.state.cpuClockOffset = now;
+    const count = this.#instructions.get();
+    const shift = this.#clock.icount?.shift ?? 0;
+    this.state.icount.icount = count;
+    this.state.icount.icountBias = now - count * 2 ** shift;
+  }
+
+  afterLoad(): void {
+    if (this.state.icount.icount >= 0) this.#instructions.set(this.state.icount.icount);
+    this.#clock.set(this.state.cpuClockOffset);
+    this.#tscBias = this.state.cpuTicksOffset - this.state.cpuClockOffset;
+  }
+}
