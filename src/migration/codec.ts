@@ -96,6 +96,12 @@ function encodeField(
   }
   const compress = isCompressible(field);
   const isArray = field.count > 1;
+  // The IDE drives' data buffers have 131076 elements: one copy, not as many calls.
+  if (isArray && compress && field.kind === 'u8' && value instanceof Uint8Array) {
+    writer.write(value);
+    fields.push({ name, array_len: field.count, type: type.name, size: 1 });
+    return;
+  }
   for (let i = 0; i < field.count; i++) {
     const position = !isArray ? {} : compress ? { array_len: field.count } : { index: i };
     const head = { name, ...position, type: type.name };
@@ -240,6 +246,11 @@ function decodeField(field: Field<unknown>, reader: ByteReader, current: unknown
     return bytes;
   }
   if (field.count === undefined) return decodeElement(field, reader, current, path);
+  const { min, max, equal } = field.options;
+  const unchecked = min === undefined && max === undefined && !equal;
+  if (field.kind === 'u8' && unchecked && (current === undefined || current instanceof Uint8Array)) {
+    return reader.take(field.count).slice();
+  }
   const elements = newArray(field, current);
   const currentElements = current as ArrayLike<unknown> | undefined;
   for (let i = 0; i < field.count; i++) {
