@@ -112,7 +112,7 @@ function usualOutputPort(status: number): number {
 
 const outputSubsection: Subsection<KbcState, { outport: number }> = {
   vmstate: { name: 'pckbd_outport', version: 1, minimumVersion: 1, fields: { outport: u8() } },
-  needed: (state) => state.output.outport !== usualOutputPort(state.status),
+  needed: ({ output, status }) => output.outport !== ABSENT && output.outport !== usualOutputPort(status),
   absent: () => ({ outport: ABSENT }),
 };
 const extendedSubsection: Subsection<KbcState, KbcExtendedState> = {
@@ -122,7 +122,7 @@ const extendedSubsection: Subsection<KbcState, KbcExtendedState> = {
     minimumVersion: 0,
     fields: { migrationFlags: u32(), obsrc: u32(), obdata: u8(), cbdata: u8() },
   },
-  needed: () => true,
+  needed: (state) => state.extended.obsrc !== ABSENT,
   absent: () => ({ migrationFlags: 0, obsrc: ABSENT, obdata: 0, cbdata: 0 }),
 };
 

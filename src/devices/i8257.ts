@@ -88,7 +88,7 @@ export const dmaVmState: VmState<DmaState> = {
     command: u8(),
     mask: u8(),
     flipFlop: u8(),
-    dshift: i32({ equal: true }),
+    dshift: i32(),
     regs: structs(channelVmState, CHANNEL_COUNT),
   },
 };
@@ -145,6 +145,11 @@ export class I8257 implements Device<DmaState> {
     this.state.mask = 0xff;
     this.state.command = 0;
     this.#status = 0;
+  }
+
+  validate(candidate: DmaState): string | undefined {
+    const { dshift } = candidate;
+    return dshift === this.instance ? undefined : `dshift, found ${dshift}, expected ${this.instance}`;
   }
 
   afterLoad(): void {

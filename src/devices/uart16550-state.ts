@@ -168,8 +168,9 @@ function subsection<T extends object>(
 
 /** IIR tells whether the transmitter interrupt is pending, unless a higher one hides it. */
 function isThrHidden(state: UartState): boolean {
-  if ((state.ier & IER_TRANSMIT) === 0) return false;
-  return state.thrPending.thrIpending !== ((state.iir & IIR_ID) === IIR_TRANSMIT ? 1 : 0);
+  const { thrIpending } = state.thrPending;
+  if ((state.ier & IER_TRANSMIT) === 0 || thrIpending === THR_UNKNOWN) return false;
+  return thrIpending !== ((state.iir & IIR_ID) === IIR_TRANSMIT ? 1 : 0);
 }
 
 type UartSubsection = 'thrPending' | 'tsr' | 'receive' | 'transmit' | 'timer' | 'timeout' | 'modem';
