@@ -103,7 +103,7 @@ export async function openFile(filename: string, options: OpenFileOptions): Prom
 }
 
 /** A new file of length 0; an existing one is locked, then emptied. */
-export async function createFile(filename: string): Promise<BlockFile> {
+export async function createFile(filename: string, withLock = true): Promise<BlockFile> {
   let handle: FileHandle;
   try {
     handle = await open(filename, constants.O_RDWR | constants.O_CREAT, 0o644);
@@ -111,7 +111,7 @@ export async function createFile(filename: string): Promise<BlockFile> {
     throw hostError(`Could not create '${filename}'`, filename, error);
   }
   try {
-    const lock = await lockImage(handle, filename, { write: true, forceShare: false });
+    const lock = await lockImage(handle, filename, { write: true, forceShare: !withLock });
     await handle.truncate(0);
     return new HostFile(filename, false, handle, lock);
   } catch (error) {

@@ -46,9 +46,23 @@ export function compressedExtent(
   return { offset, bytes: sectors * SECTOR_BYTES - (offset % SECTOR_BYTES) };
 }
 
-/** The whole cluster of entry `entry`. */
-export async function readCompressed(image: Qcow2Image, table: Buffer, entry: number): Promise<Uint8Array> {
+/** Expanded clusters kept for each image: a guest reads a cluster in pieces. */
+const KEPT_CLUSTERS = 16;
+
+/** The whole cluster of entry `entry`; not to be changed. */
+export function readCompressed(image: Qcow2Image, table: Buffer, entry: number): Promise<Uint8Array> {
   const { offset, bytes } = compressedExtent(image, table, entry);
+  const kept = image.expanded.get(offset);
+  if (kept !== undefined) return kept;
+  // We write no compressed clusters: what lies at an offset stays what it is.
+  const cluster = expandAt(image, offset, bytes);
+  image.expanded.set(offset, cluster);
+  cluster.catch(() => image.expanded.delete(offset));
+  if (image.expanded.size > KEPT_CLUSTERS) image.expanded.delete(image.expanded.keys().next().value!);
+  return cluster;
+}
+
+async function expandAt(image: Qcow2Image, offset: number, bytes: number): Promise<Uint8Array> {
   const input = Buffer.allocUnsafe(bytes);
   await image.file.read(offset, input);
   try {

@@ -38,9 +38,13 @@ const FEATURE_NAMES: readonly (readonly [number, number, string])[] = [
 ];
 
 /** Overwrites `filename` if it exists (and nobody uses it). */
-export async function createQcow2(filename: string, options: CreateQcow2Options): Promise<void> {
+export async function createQcow2(
+  filename: string,
+  options: CreateQcow2Options,
+  { lock = true }: { lock?: boolean } = {},
+): Promise<void> {
   const tables = layOut(filename, options);
-  const file = await createFile(filename);
+  const file = await createFile(filename, lock);
   try {
     await file.write(0, tables);
     await file.flush();

@@ -13,6 +13,7 @@ import {
   MAX_L1_BYTES,
   MAX_REFCOUNT_TABLE_BYTES,
   MAX_SNAPSHOTS,
+  MIN_SNAPSHOT_BYTES,
   MIN_CLUSTER_BITS,
 } from './limits.ts';
 
@@ -317,26 +318,25 @@ function checkCompression(bytes: Buffer, file: string, headerBytes: number, inco
   return type;
 }
 
-/** A table must be whole clusters behind the header and inside the file. `bytes` of 0: the table does not exist. */
-export function checkTable(
-  file: string,
-  table: {
-    section: string;
-    field: string;
-    fieldOffset: number;
-    offset: number;
-    bytes: number;
-    limit: number;
-  },
-  clusterSize: number,
-  fileBytes: number,
-): void {
+export interface TableExtent {
+  readonly section: string;
+  /** Names of the fields that give its place and its length, and where they lie in the file. */
+  readonly offsetField: readonly [name: string, at: number];
+  readonly sizeField: readonly [name: string, at: number];
+  readonly offset: number;
+  /** 0: the table does not exist. */
+  readonly bytes: number;
+  readonly limit: number;
+}
+
+/** A table must be whole clusters behind the header and begin inside the file. */
+export function checkTable(file: string, table: TableExtent, clusterSize: number, fileBytes: number): void {
   const { section, offset, bytes } = table;
   if (bytes > table.limit) {
     fail(file, `${section} too large`, {
       section,
-      field: table.field,
-      offset: table.fieldOffset,
+      field: table.sizeField[0],
+      offset: table.sizeField[1],
       found: bytes,
       expected: `at most ${table.limit} bytes`,
     });
@@ -347,8 +347,8 @@ export function checkTable(
   if (offset < clusterSize || offset % clusterSize !== 0 || end > MAX_HOST_OFFSET || offset >= fileBytes) {
     fail(file, `${section} offset invalid`, {
       section,
-      field: table.field,
-      offset: table.fieldOffset,
+      field: table.offsetField[0],
+      offset: table.offsetField[1],
       found: offset,
       expected: `a multiple of ${clusterSize} from ${clusterSize} to ${fileBytes}`,
     });
@@ -357,8 +357,7 @@ export function checkTable(
 
 function checkTables(header: Qcow2Header, file: string, fileBytes: number): void {
   const clusterSize = 2 ** header.clusterBits;
-  const table = (section: string, field: string, at: number, offset: number, bytes: number, limit: number) =>
-    checkTable(file, { section, field, fieldOffset: at, offset, bytes, limit }, clusterSize, fileBytes);
+  const check = (table: TableExtent): void => checkTable(file, table, clusterSize, fileBytes);
   if (header.refcountTableClusters === 0) {
     fail(file, 'Image does not contain a reference count table', {
       field: 'refcount_table_clusters',
@@ -367,14 +366,14 @@ function checkTables(header: Qcow2Header, file: string, fileBytes: number): void
       expected: 'at least 1',
     });
   }
-  table(
-    'Reference count table',
-    'refcount_table_offset',
-    48,
-    header.refcountTableOffset,
-    header.refcountTableClusters * clusterSize,
-    MAX_REFCOUNT_TABLE_BYTES,
-  );
+  check({
+    section: 'Reference count table',
+    offsetField: ['refcount_table_offset', 48],
+    sizeField: ['refcount_table_clusters', 56],
+    offset: header.refcountTableOffset,
+    bytes: header.refcountTableClusters * clusterSize,
+    limit: MAX_REFCOUNT_TABLE_BYTES,
+  });
   if (header.snapshotCount > MAX_SNAPSHOTS) {
     fail(file, 'Snapshot table too large', {
       field: 'nb_snapshots',
@@ -384,8 +383,22 @@ function checkTables(header: Qcow2Header, file: string, fileBytes: number): void
       code: 'limit',
     });
   }
-  table('Snapshot table', 'snapshots_offset', 64, header.snapshotsOffset, header.snapshotCount * 40, 2 ** 30);
-  table('Active L1 table', 'l1_table_offset', 40, header.l1Offset, header.l1Entries * 8, MAX_L1_BYTES);
+  check({
+    section: 'Snapshot table',
+    offsetField: ['snapshots_offset', 64],
+    sizeField: ['nb_snapshots', 60],
+    offset: header.snapshotsOffset,
+    bytes: header.snapshotCount * MIN_SNAPSHOT_BYTES,
+    limit: MAX_SNAPSHOTS * MIN_SNAPSHOT_BYTES,
+  });
+  check({
+    section: 'Active L1 table',
+    offsetField: ['l1_table_offset', 40],
+    sizeField: ['l1_size', 36],
+    offset: header.l1Offset,
+    bytes: header.l1Entries * 8,
+    limit: MAX_L1_BYTES,
+  });
   const needed = l1EntriesFor(header.sizeBytes, header.clusterBits);
   if (needed * 8 > MAX_L1_BYTES || header.sizeBytes > MAX_HOST_OFFSET) {
     fail(file, 'Image is too big', {

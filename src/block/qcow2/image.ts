@@ -37,6 +37,8 @@ export class Qcow2Image {
   readonly headerBytes: Buffer;
   /** The active L1 table as on disk, padded to whole sectors. */
   l1: Buffer;
+  /** Compressed clusters that were expanded lately, by host offset. */
+  readonly expanded = new Map<number, Promise<Uint8Array>>();
   snapshots: readonly Snapshot[] = [];
   /** Length of the snapshot table in the file. */
   snapshotTableBytes = 0;

@@ -6,6 +6,8 @@ export const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
 /** One L1 table: 32 MiB. */
 export const MAX_L1_BYTES = 32 * 1024 * 1024;
 export const MAX_SNAPSHOTS = 65_536;
+/** A snapshot table entry without extra data, id and name. */
+export const MIN_SNAPSHOT_BYTES = 40;
 export const MAX_SNAPSHOT_TABLE_BYTES = 1024 * MAX_SNAPSHOTS;
 export const MAX_SNAPSHOT_EXTRA_BYTES = 1024;
 export const MAX_SNAPSHOT_ID_BYTES = 128;

@@ -1,6 +1,6 @@
 /** The snapshot table as bytes. Source: qcow2 specification, "Snapshots". Extra data that we do not know is kept. */
 import { BlockError } from '../errors.ts';
-import { checkTable, type Qcow2Header } from './header.ts';
+import { checkTable, l1EntriesFor, type Qcow2Header } from './header.ts';
 import {
   MAX_L1_BYTES,
   MAX_SNAPSHOT_EXTRA_BYTES,
@@ -8,11 +8,11 @@ import {
   MAX_SNAPSHOT_NAME_BYTES,
   MAX_SNAPSHOT_TABLE_BYTES,
   MAX_VM_STATE_BYTES,
+  MIN_SNAPSHOT_BYTES,
   SNAPSHOT_EXTRA_BYTES,
 } from './limits.ts';
-import { l1EntriesFor } from './header.ts';
 
-const FIXED_BYTES = 40;
+const FIXED_BYTES = MIN_SNAPSHOT_BYTES;
 const U32_MAX = 0xffff_ffff;
 
 export interface Snapshot {
@@ -178,8 +178,8 @@ function checkSnapshot(
     file,
     {
       section: 'Snapshot L1 table',
-      field: 'l1_table_offset',
-      fieldOffset: at,
+      offsetField: ['l1_table_offset', at],
+      sizeField: ['l1_size', at + 8],
       offset: snapshot.l1Offset,
       bytes: snapshot.l1Entries * 8,
       limit: MAX_L1_BYTES,
