@@ -1,8 +1,9 @@
 /**
- * The hot-plug register blocks that QEMU's PIIX4 has beside the chip's own: PCI slots at 0xae00, CPUs at 0xaf00, memory
- * at 0xa00. Specifications: QEMU docs/specs/acpi_{pci,cpu,mem}_hotplug.
+ * The hot-plug register blocks that QEMU's PIIX4 has beside the chip's own: PCI slots at 0xae00, CPUs at 0xaf00.
+ * (Memory's at 0xa00 is not there while there are no DIMM slots, but its state is on the stream.) Specifications: QEMU
+ * docs/specs/acpi_{pci,cpu,mem}_hotplug.
  *
- * This machine plugs nothing: the blocks answer what QEMU answers for a machine of one CPU, no DIMM slots and nothing
+ * This machine plugs nothing: the blocks answer what QEMU answers for a machine of one CPU with nothing
  * pending. They are here because a guest booted under QEMU has QEMU's DSDT in memory, whose methods access them.
  */
 import type { Mapping } from '../../machine/device.ts';
@@ -129,7 +130,7 @@ export interface HotplugState extends PciHotplugState {
   readonly cpuhp: CpuHotplugSubsection;
 }
 
-/** The three blocks. State belongs to the PIIX4's section. */
+/** The two blocks. State belongs to the PIIX4's section. */
 export class AcpiHotplug {
   readonly #state: HotplugState;
 
@@ -157,18 +158,6 @@ export class AcpiHotplug {
           write8: (offset, value) => this.#writeCpu(offset, value),
           read32: (offset) => this.#readCpu(offset),
           write32: (offset, value) => this.#writeCpu(offset, value),
-        },
-      },
-      // No DIMM slots: every register reads 0, writes are dropped.
-      {
-        base: 0xa00,
-        region: {
-          name: 'acpi-mem-hotplug',
-          size: 0x18,
-          read8: () => 0,
-          write8: () => {},
-          read32: () => 0,
-          write32: () => {},
         },
       },
     ];

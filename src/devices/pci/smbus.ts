@@ -45,6 +45,8 @@ const PROTOCOL_I2C_BLOCK_READ = 6;
 
 const EEPROM_FIRST = 0x50;
 const EEPROM_LAST = 0x57;
+/** QEMU's EEPROMs speak SMBus, not plain I2C: an I2C block read finds nothing on the wire. */
+const I2C_BLOCK_BYTE = 0xff;
 /** `saved_address` of a bus on which no transfer is under way. */
 const NO_ADDRESS = 0xff;
 
@@ -250,7 +252,7 @@ export class SmBusHost {
         break;
       case PROTOCOL_I2C_BLOCK_READ:
         this.#setI2cBlockRead(true);
-        state.smbBlkdata = 0;
+        state.smbBlkdata = I2C_BLOCK_BYTE;
         state.opDone = false;
         state.smbStat |= STATUS_BUSY | STATUS_BYTE_DONE;
         break;
@@ -315,7 +317,7 @@ export class SmBusHost {
       state.smbData[state.smbIndex] = state.smbBlkdata;
       state.smbStat |= STATUS_BYTE_DONE;
     } else {
-      state.smbBlkdata = state.inI2cBlockRead ? 0 : state.smbData[state.smbIndex]!;
+      state.smbBlkdata = state.inI2cBlockRead ? I2C_BLOCK_BYTE : state.smbData[state.smbIndex]!;
       if ((state.smbCtl & CONTROL_LAST_BYTE) === 0) {
         state.smbStat |= STATUS_BYTE_DONE;
         return;
