@@ -10,54 +10,42 @@
  * Times on the stream are nanoseconds of QEMU's RTC clock: since 1970 with `-rtc clock=host` (QEMU's default), virtual
  * with `-rtc clock=vm`. They exceed the safe integers, hence bigint in the state; the chip counts from an origin.
  */
-import { type Clock, mulDiv, NS_PER_SECOND, type Ns, type Timer } from '../machine/clock.ts';
+import { type Clock, mulDiv, NOT_ARMED, NS_PER_SECOND, type Ns, type Timer } from '../machine/clock.ts';
 import type { Device, IrqLine, Mapping } from '../machine/device.ts';
-import { big64, buffer, i64, type Subsection, u8, u16, u32, type VmState } from '../migration/vmstate.ts';
-import { type CivilTime, DONT_CARE, fromCivil, secondsToAlarm, toCivil } from './rtc-calendar.ts';
+import type { VmState } from '../migration/vmstate.ts';
+import {
+  A_DIVIDER,
+  A_DIVIDER_32K,
+  A_DIVIDER_RESET,
+  A_RATE,
+  A_UIP,
+  B_24H,
+  B_AIE,
+  B_PIE,
+  B_SET,
+  B_SQWE,
+  B_UIE,
+  C_AF,
+  C_IRQF,
+  C_PF,
+  C_UF,
+  CENTURY,
+  CMOS_SIZE,
+  D_VRT,
+  HOURS_ALARM,
+  MINUTES_ALARM,
+  NOT_ARMED_64,
+  PS2_CENTURY,
+  REG_A,
+  REG_B,
+  REG_C,
+  REG_D,
+  type RtcState,
+  rtcVmState,
+  SECONDS_ALARM,
+} from './mc146818-state.ts';
+import { isTimeRegister, secondsToShownAlarm, showTime, shownSeconds } from './mc146818-time.ts';
 
-/** CMOS indices of the clock (datasheet, "Address Map"). */
-const SECONDS = 0x00;
-const SECONDS_ALARM = 0x01;
-const MINUTES = 0x02;
-const MINUTES_ALARM = 0x03;
-const HOURS = 0x04;
-const HOURS_ALARM = 0x05;
-const DAY_OF_WEEK = 0x06;
-const DAY_OF_MONTH = 0x07;
-const MONTH = 0x08;
-const YEAR = 0x09;
-const REG_A = 0x0a;
-const REG_B = 0x0b;
-const REG_C = 0x0c;
-const REG_D = 0x0d;
-/** Century byte of PC BIOSes; the PS/2 has it at 0x37. */
-const CENTURY = 0x32;
-const PS2_CENTURY = 0x37;
-
-const A_UIP = 0x80;
-const A_DIVIDER = 0x70;
-const A_DIVIDER_RESET = 0x60;
-/** Largest divider setting that lets the clock run: 32.768 kHz. */
-const A_DIVIDER_32K = 0x20;
-const A_RATE = 0x0f;
-const B_SET = 0x80;
-const B_PIE = 0x40;
-const B_AIE = 0x20;
-const B_UIE = 0x10;
-const B_SQWE = 0x08;
-const B_BINARY = 0x04;
-const B_24H = 0x02;
-const C_IRQF = 0x80;
-const C_PF = 0x40;
-const C_AF = 0x20;
-const C_UF = 0x10;
-const D_VRT = 0x80;
-
-const HOUR_PM = 0x80;
-/** Alarm bytes with both bits set match anything. */
-const ALARM_ANY = 0xc0;
-
-const CMOS_SIZE = 128;
 const RTC_HZ = 32_768;
 /** UIP rises this long before the update: 244 µs. */
 const UIP_LEAD: Ns = Math.floor((8 * NS_PER_SECOND) / RTC_HZ);
@@ -65,67 +53,10 @@ const UIP_LEAD: Ns = Math.floor((8 * NS_PER_SECOND) / RTC_HZ);
 const HALF_SECOND: Ns = NS_PER_SECOND / 2;
 /** A clock that jumped further than this loses its periodic interrupts instead of getting them in a burst. */
 const MAX_CLOCK_JUMP: Ns = 60 * NS_PER_SECOND;
+const DAY: Ns = 86_400 * NS_PER_SECOND;
 const NS_PER_SECOND_BIG = 1_000_000_000n;
-/** A timer that is not armed, as the stream has it. */
-const NOT_ARMED_64 = (1n << 64n) - 1n;
 /** Seconds from 1970 beyond which a saved date is damage, either way (about 35 000 years). */
 const MAX_BASE = 1n << 40n;
-
-export interface RtcReinject {
-  /** Always 0 here; kept for QEMU. */
-  irqReinjectOnAckCount: number;
-}
-
-export interface RtcState {
-  /** Clock registers and battery-backed memory. */
-  cmosData: Uint8Array;
-  cmosIndex: number;
-  /** Deadlines in RTC clock nanoseconds. */
-  periodicTimer: bigint;
-  nextPeriodicTime: bigint;
-  irqCoalesced: number;
-  /** Period of the periodic interrupt in 32.768 kHz clocks, 0 for none. */
-  period: number;
-  /** The clock showed `baseRtc` seconds since 1970 (two's complement) plus `offset` ns at `lastUpdate`. */
-  baseRtc: bigint;
-  lastUpdate: bigint;
-  offset: Ns;
-  updateTimer: bigint;
-  nextAlarmTime: bigint;
-  reinject: RtcReinject;
-}
-
-const reinjectSubsection: Subsection<RtcState, RtcReinject> = {
-  vmstate: {
-    name: 'mc146818rtc/irq_reinject_on_ack_count',
-    version: 1,
-    minimumVersion: 1,
-    fields: { irqReinjectOnAckCount: u16() },
-  },
-  needed: (state) => state.reinject.irqReinjectOnAckCount !== 0,
-  absent: () => ({ irqReinjectOnAckCount: 0 }),
-};
-
-/** Stream section `mc146818rtc` (QEMU 7.2 hw/rtc/mc146818rtc.c). */
-export const rtcVmState: VmState<RtcState, 'reinject'> = {
-  name: 'mc146818rtc',
-  version: 3,
-  minimumVersion: 1,
-  fields: {
-    cmosData: buffer(CMOS_SIZE),
-    cmosIndex: u8({ max: CMOS_SIZE - 1, unusedAfter: 7 * 4 }),
-    periodicTimer: big64({ type: 'timer' }),
-    nextPeriodicTime: big64({ type: 'int64', unusedAfter: 3 * 8 }),
-    irqCoalesced: u32({ since: 2 }),
-    period: u32({ since: 2 }),
-    baseRtc: big64({ since: 3 }),
-    lastUpdate: big64({ since: 3 }),
-    offset: i64({ since: 3 }),
-    updateTimer: big64({ since: 3, type: 'timer' }),
-    nextAlarmTime: big64({ since: 3 }),
-  },
-  subsections: { reinject: reinjectSubsection },
-};
 
 /** The clock that the RTC shows: the host's, or virtual time. */
 export interface RtcTimeSource {
@@ -154,10 +85,11 @@ export class Mc146818 implements Device<RtcState> {
   readonly #periodicTimer: Timer;
   readonly #updateTimer: Timer;
   readonly #mappings: readonly Mapping[];
-  readonly #time: CivilTime = { second: 0, minute: 0, hour: 0, weekday: 0, day: 1, month: 1, year: 1970 };
   /** Guest time = rtcNow() + these. Derived from baseRtc, lastUpdate and offset. */
   #biasSeconds = 0;
   #biasNs: Ns = 0;
+  /** `updateTimer` from the origin on, NOT_ARMED for none: guests poll for the update. */
+  #updateDeadline: Ns = NOT_ARMED;
 
   constructor({ clock, irq, rtc, startSeconds }: RtcOptions) {
     this.#clock = clock;
@@ -235,14 +167,14 @@ export class Mc146818 implements Device<RtcState> {
   setDate(seconds: number): void {
     this.state.offset = 0;
     this.#setBase(seconds);
-    this.#showTime(seconds);
+    showTime(this.state.cmosData, seconds);
     this.#scheduleUpdate();
   }
 
   /** After a load: goes on from the date at which the snapshot was taken instead of following the RTC clock. */
   continueFromSavedDate(): void {
     this.state.offset = 0;
-    this.#setBase(this.#shownSeconds());
+    this.#setBase(shownSeconds(this.state.cmosData));
     this.#scheduleUpdate();
   }
 
@@ -260,7 +192,7 @@ export class Mc146818 implements Device<RtcState> {
     const state = this.state;
     if (version < 3) {
       state.offset = 0;
-      this.#setBase(this.#shownSeconds());
+      this.#setBase(shownSeconds(this.state.cmosData));
       this.#scheduleUpdate();
     }
     this.#rebase();
@@ -273,9 +205,13 @@ export class Mc146818 implements Device<RtcState> {
     } else {
       this.#arm(this.#periodicTimer, next);
     }
-    if (state.updateTimer === NOT_ARMED_64) this.#updateTimer.cancel();
-    else if (this.#fromWire(state.updateTimer) > now + 86_400 * NS_PER_SECOND) this.#scheduleUpdate();
-    else this.#arm(this.#updateTimer, this.#fromWire(state.updateTimer));
+    if (state.updateTimer === NOT_ARMED_64) {
+      this.#cancelUpdate();
+      return;
+    }
+    this.#updateDeadline = this.#fromWire(state.updateTimer);
+    if (this.#updateDeadline > now + DAY) this.#scheduleUpdate();
+    else this.#arm(this.#updateTimer, this.#updateDeadline);
   }
 
   // Time
@@ -319,57 +255,8 @@ export class Mc146818 implements Device<RtcState> {
 
   /** Brings the time registers up to date, unless the guest is setting them. */
   #refreshTime(): void {
-    if ((this.state.cmosData[REG_B]! & B_SET) === 0) this.#showTime(this.#guestSeconds(this.#rtc.rtcNow()));
-  }
-
-  #showTime(seconds: number): void {
     const cmos = this.state.cmosData;
-    const time = toCivil(seconds, this.#time);
-    cmos[SECONDS] = this.#toBcd(time.second);
-    cmos[MINUTES] = this.#toBcd(time.minute);
-    if ((cmos[REG_B]! & B_24H) !== 0) cmos[HOURS] = this.#toBcd(time.hour);
-    else cmos[HOURS] = this.#toBcd(time.hour % 12 || 12) | (time.hour >= 12 ? HOUR_PM : 0);
-    cmos[DAY_OF_WEEK] = this.#toBcd(time.weekday + 1);
-    cmos[DAY_OF_MONTH] = this.#toBcd(time.day);
-    cmos[MONTH] = this.#toBcd(time.month);
-    cmos[YEAR] = this.#toBcd(time.year % 100);
-    cmos[CENTURY] = this.#toBcd(Math.floor(time.year / 100));
-  }
-
-  /** The date in the time registers, seconds since 1970. */
-  #shownSeconds(): number {
-    const cmos = this.state.cmosData;
-    const time = this.#time;
-    this.#readTimeOfDay(time);
-    time.day = this.#fromBcd(cmos[DAY_OF_MONTH]!);
-    time.month = this.#fromBcd(cmos[MONTH]!);
-    time.year = this.#fromBcd(cmos[YEAR]!) + 100 * this.#fromBcd(cmos[CENTURY]!);
-    return fromCivil(time);
-  }
-
-  #readTimeOfDay(time: CivilTime): void {
-    const cmos = this.state.cmosData;
-    time.second = this.#fromBcd(cmos[SECONDS]!);
-    time.minute = this.#fromBcd(cmos[MINUTES]!);
-    time.hour = this.#hour(cmos[HOURS]!);
-  }
-
-  /** An hour register's value as 0-23. */
-  #hour(value: number): number {
-    const hour = this.#fromBcd(value & ~HOUR_PM);
-    if ((this.state.cmosData[REG_B]! & B_24H) !== 0) return hour;
-    return (hour % 12) + ((value & HOUR_PM) !== 0 ? 12 : 0);
-  }
-
-  #toBcd(value: number): number {
-    if ((this.state.cmosData[REG_B]! & B_BINARY) !== 0) return value & 0xff;
-    return ((Math.floor(value / 10) << 4) | (value % 10)) & 0xff;
-  }
-
-  /** What a register shows as a number; -1 for what would be "any" in an alarm, wherever it stands. */
-  #fromBcd(value: number): number {
-    if ((value & ALARM_ANY) === ALARM_ANY) return DONT_CARE;
-    return (this.state.cmosData[REG_B]! & B_BINARY) !== 0 ? value : (value >> 4) * 10 + (value & 0x0f);
+    if ((cmos[REG_B]! & B_SET) === 0) showTime(cmos, this.#guestSeconds(this.#rtc.rtcNow()));
   }
 
   // Interrupts
@@ -447,7 +334,8 @@ export class Mc146818 implements Device<RtcState> {
     }
     const now = this.#rtc.rtcNow();
     const nextSecond = now + NS_PER_SECOND - this.#guestFraction(now);
-    const nextAlarm = nextSecond + (this.#secondsToAlarm() - 1) * NS_PER_SECOND;
+    this.#refreshTime();
+    const nextAlarm = nextSecond + (secondsToShownAlarm(cmos) - 1) * NS_PER_SECOND;
     state.nextAlarmTime = this.#toWire(nextAlarm);
     let deadline = nextSecond;
     if ((cmos[REG_A]! & A_UIP) === 0 && (cmos[REG_C]! & C_UF) !== 0) {
@@ -457,39 +345,26 @@ export class Mc146818 implements Device<RtcState> {
       }
       deadline = nextAlarm;
     }
+    this.#updateDeadline = deadline;
     state.updateTimer = this.#toWire(deadline);
     this.#arm(this.#updateTimer, deadline);
   }
 
   #cancelUpdate(): void {
     this.#updateTimer.cancel();
+    this.#updateDeadline = NOT_ARMED;
     this.state.updateTimer = NOT_ARMED_64;
-  }
-
-  #secondsToAlarm(): number {
-    this.#refreshTime();
-    const cmos = this.state.cmosData;
-    this.#readTimeOfDay(this.#time);
-    const hour = cmos[HOURS_ALARM]!;
-    return secondsToAlarm(
-      this.#time,
-      (hour & ALARM_ANY) === ALARM_ANY ? DONT_CARE : this.#hour(hour),
-      this.#fromBcd(cmos[MINUTES_ALARM]!),
-      this.#fromBcd(cmos[SECONDS_ALARM]!),
-    );
   }
 
   #updateFired(): void {
     const state = this.state;
     const cmos = state.cmosData;
     const now = this.#rtc.rtcNow();
-    if (state.updateTimer === NOT_ARMED_64) return;
-    const due = this.#fromWire(state.updateTimer);
-    if (now < due) {
-      this.#arm(this.#updateTimer, due);
+    if (now < this.#updateDeadline) {
+      this.#arm(this.#updateTimer, this.#updateDeadline);
       return;
     }
-    state.updateTimer = NOT_ARMED_64;
+    this.#cancelUpdate();
     this.#refreshTime();
     cmos[REG_A] = cmos[REG_A]! & ~A_UIP;
     const flags = now >= this.#fromWire(state.nextAlarmTime) ? C_UF | C_AF : C_UF;
@@ -532,8 +407,8 @@ export class Mc146818 implements Device<RtcState> {
   #isUpdateInProgress(): boolean {
     if (!this.#isRunning()) return false;
     const now = this.#rtc.rtcNow();
-    const { updateTimer, cmosData } = this.state;
-    if (updateTimer !== NOT_ARMED_64 && now >= this.#fromWire(updateTimer) - UIP_LEAD) {
+    const { cmosData } = this.state;
+    if (this.#updateDeadline !== NOT_ARMED && now >= this.#updateDeadline - UIP_LEAD) {
       // Stays up until the timer takes it away, so that a guest that polls sees it fall after the update.
       cmosData[REG_A] = cmosData[REG_A]! | A_UIP;
       return true;
@@ -549,7 +424,7 @@ export class Mc146818 implements Device<RtcState> {
     if (isTimeRegister(index)) {
       cmos[index] = value;
       if (this.#isRunning()) {
-        this.#setBase(this.#shownSeconds());
+        this.#setBase(shownSeconds(this.state.cmosData));
         this.#scheduleUpdate();
       }
       return;
@@ -586,7 +461,7 @@ export class Mc146818 implements Device<RtcState> {
     } else if ((before & A_DIVIDER_RESET) === A_DIVIDER_RESET && (value & A_DIVIDER) <= A_DIVIDER_32K) {
       if ((cmos[REG_B]! & B_SET) === 0) {
         this.state.offset = HALF_SECOND;
-        this.#setBase(this.#shownSeconds());
+        this.#setBase(shownSeconds(this.state.cmosData));
       }
       uip = 0;
     }
@@ -607,7 +482,7 @@ export class Mc146818 implements Device<RtcState> {
     } else if ((before & B_SET) !== 0 && (cmos[REG_A]! & A_DIVIDER) <= A_DIVIDER_32K) {
       // The second goes on from where it was when the guest began to set the time.
       this.state.offset = this.#guestFraction(this.#rtc.rtcNow());
-      this.#setBase(this.#shownSeconds());
+      this.#setBase(shownSeconds(this.state.cmosData));
     }
     // A flag that is already up interrupts as soon as it is enabled.
     const isPending = (value & cmos[REG_C]! & (C_PF | C_AF | C_UF)) !== 0;
@@ -617,8 +492,4 @@ export class Mc146818 implements Device<RtcState> {
     if (((before ^ value) & B_PIE) !== 0) this.#schedulePeriodic(this.#rtc.rtcNow(), oldPeriod);
     this.#scheduleUpdate();
   }
-}
-
-function isTimeRegister(index: number): boolean {
-  return index === CENTURY || (index <= YEAR && (index >= DAY_OF_WEEK || (index & 1) === 0));
 }
