@@ -5,60 +5,17 @@
  *
  * Not emulated: power management (accepted), security, HPA (SET MAX), queued commands, CFA, streaming, media status.
  */
+import { CD, COMMANDS, DISK, SEEKS } from './ata-command-set.ts';
 import { AtaDma } from './ata-dma.ts';
+import { AtaSettings } from './ata-settings.ts';
 import type { AtapiUnit } from './atapi.ts';
 import * as ata from './constants.ts';
 import type { DriveCore } from './drive-core.ts';
-import {
-  fillIdentifyDisk,
-  fillIdentifyDmaMode,
-  fillIdentifyPacket,
-  fillIdentifyWriteCache,
-} from './identify.ts';
+import { fillIdentifyDisk, fillIdentifyPacket } from './identify.ts';
 import { Smart } from './smart.ts';
 
 const { STATUS_BSY, STATUS_DRDY, STATUS_DRQ, STATUS_DSC, SECTOR_BYTES } = ata;
 
-/** Who has a command, and whether it sets DSC when it ends well. */
-const DISK = 1;
-const CD = 2;
-const SEEKS = 4;
-const COMMANDS: Uint8Array = new Uint8Array(256);
-
-function declare(flags: number, ...codes: number[]): void {
-  for (const code of codes) COMMANDS[code] = flags;
-}
-
-declare(DISK, ata.CMD_DATA_SET_MANAGEMENT, ata.CMD_READ_SECTORS_NO_RETRY, ata.CMD_READ_SECTORS_EXT);
-declare(DISK, ata.CMD_READ_DMA_EXT, ata.CMD_READ_MULTIPLE_EXT, ata.CMD_WRITE_SECTORS, ata.CMD_WRITE_VERIFY);
-declare(DISK, ata.CMD_WRITE_SECTORS_NO_RETRY, ata.CMD_WRITE_SECTORS_EXT, ata.CMD_WRITE_DMA_EXT);
-declare(DISK, ata.CMD_WRITE_MULTIPLE_EXT, ata.CMD_READ_MULTIPLE, ata.CMD_WRITE_MULTIPLE, ata.CMD_READ_DMA);
-declare(DISK, ata.CMD_READ_DMA_NO_RETRY, ata.CMD_WRITE_DMA, ata.CMD_WRITE_DMA_NO_RETRY);
-declare(
-  DISK,
-  ata.CMD_STANDBY_IMMEDIATE_OLD,
-  ata.CMD_IDLE_IMMEDIATE_OLD,
-  ata.CMD_STANDBY_OLD,
-  ata.CMD_IDLE_OLD,
-);
-declare(DISK, ata.CMD_SLEEP_OLD, ata.CMD_STANDBY_IMMEDIATE, ata.CMD_IDLE_IMMEDIATE, ata.CMD_STANDBY);
-declare(DISK, ata.CMD_IDLE, ata.CMD_SLEEP, ata.CMD_FLUSH_CACHE_EXT);
-declare(DISK | SEEKS, ata.CMD_RECALIBRATE, ata.CMD_READ_NATIVE_MAX_EXT, ata.CMD_READ_VERIFY, ata.CMD_SEEK);
-declare(DISK | SEEKS, ata.CMD_READ_VERIFY_NO_RETRY, ata.CMD_READ_VERIFY_EXT, ata.CMD_INITIALIZE_PARAMETERS);
-declare(DISK | SEEKS, ata.CMD_CHECK_POWER_OLD, ata.CMD_CHECK_POWER, ata.CMD_SMART, ata.CMD_SET_MULTIPLE);
-declare(DISK | SEEKS, ata.CMD_SECURITY_FREEZE_LOCK, ata.CMD_READ_NATIVE_MAX);
-declare(CD, ata.CMD_DEVICE_RESET, ata.CMD_PACKET, ata.CMD_IDENTIFY_PACKET);
-declare(DISK | CD, ata.CMD_READ_SECTORS, ata.CMD_EXECUTE_DIAGNOSTIC, ata.CMD_FLUSH_CACHE, ata.CMD_IDENTIFY);
-declare(DISK | CD | SEEKS, ata.CMD_SET_FEATURES);
-
-/** SET FEATURES subcommands (ATA/ATAPI-6 table 44). */
-const FEATURE_WRITE_CACHE_ON = 0x02;
-const FEATURE_TRANSFER_MODE = 0x03;
-const FEATURE_WRITE_CACHE_OFF = 0x82;
-const FEATURE_REVERT_ON = 0xcc;
-const FEATURE_REVERT_OFF = 0x66;
-/** Look-ahead, power management, acoustics and the like: accepted, without effect. */
-const FEATURES_IGNORED: readonly number[] = [0xaa, 0x55, 0x05, 0x85, 0x69, 0x67, 0x96, 0x9a, 0x42, 0xc2];
 /** Byte of the IDENTIFY data with the write cache's enable bit: low byte of word 85. */
 const WRITE_CACHE_BYTE = 170;
 /** DATA SET MANAGEMENT: the only subcommand. */
@@ -68,17 +25,17 @@ export class AtaDrive {
   readonly core: DriveCore;
   readonly atapi: AtapiUnit | undefined;
   readonly #smart: Smart;
+  readonly #settings: AtaSettings;
   readonly #readDma: AtaDma;
   readonly #writeDma: AtaDma;
   readonly #trimDma: AtaDma;
-  /** A soft reset brings back the power-on CHS translation (SET FEATURES 0xcc). */
-  #resetReverts = false;
 
   /** `atapi` for a CD drive. */
   constructor(core: DriveCore, atapi: AtapiUnit | undefined) {
     this.core = core;
     this.atapi = atapi;
     this.#smart = new Smart(core);
+    this.#settings = new AtaSettings(core);
     this.#readDma = new AtaDma(core, 'read');
     this.#writeDma = new AtaDma(core, 'write');
     this.#trimDma = new AtaDma(core, 'trim');
@@ -94,7 +51,7 @@ export class AtaDrive {
     core.pio.ioBuffer.fill(0);
     if (core.io) core.io.writeCache = true;
     this.#smart.powerOn();
-    this.#resetReverts = true;
+    this.#settings.resetReverts = true;
     this.reset();
     core.updateSize();
   }
@@ -102,8 +59,8 @@ export class AtaDrive {
   /** Software reset or DEVICE RESET: whatever runs is given up. */
   reset(): void {
     const { core } = this;
-    if (this.#resetReverts) {
-      this.#resetReverts = false;
+    if (this.#settings.resetReverts) {
+      this.#settings.resetReverts = false;
       core.heads = core.defaultGeometry.heads;
       core.sectors = core.defaultGeometry.sectors;
     }
@@ -166,6 +123,7 @@ export class AtaDrive {
   retry(status: number): void {
     const { core } = this;
     const { retry } = core.bus;
+    if (!core.io) return;
     const reads = (status & ata.RETRY_READ) !== 0;
     if ((status & ata.RETRY_DMA) !== 0) {
       core.setSectorNumber(retry.retrySectorNum);
@@ -247,29 +205,7 @@ export class AtaDrive {
       case ata.CMD_SMART:
         return this.#smart.execute();
       default:
-        return this.#startSetting(command);
-    }
-  }
-
-  /** Commands that set or tell something, and those that do nothing here (seeks, power management). */
-  #startSetting(command: number): boolean {
-    const { state } = this.core;
-    switch (command) {
-      case ata.CMD_SET_MULTIPLE:
-        return this.#setMultiple();
-      case ata.CMD_SET_FEATURES:
-        return this.#setFeatures();
-      case ata.CMD_INITIALIZE_PARAMETERS:
-        return this.#initializeParameters();
-      case ata.CMD_CHECK_POWER:
-      case ata.CMD_CHECK_POWER_OLD:
-        state.nsector = 0xff;
-        return true;
-      case ata.CMD_SECURITY_FREEZE_LOCK:
-        state.nsector = 0;
-        return true;
-      default:
-        return true;
+        return this.#settings.execute(command) === 'done' ? true : this.#flush();
     }
   }
 
@@ -448,59 +384,11 @@ export class AtaDrive {
     return false;
   }
 
-  #setMultiple(): boolean {
-    const { state } = this.core;
-    const count = state.nsector & 0xff;
-    if (count > ata.MAX_MULTIPLE || (count & (count - 1)) !== 0) return this.#refuse();
-    state.multSectors = count;
-    return true;
-  }
-
-  #initializeParameters(): boolean {
-    const { core } = this;
-    if (!core.io) return this.#refuse();
-    core.heads = (core.state.select & ata.DEVICE_HEAD) + 1;
-    core.sectors = core.state.nsector & 0xff;
-    return true;
-  }
-
   #readNativeMax(lba48: boolean): boolean {
     const { core } = this;
     if (core.sectorCount === 0) return this.#refuse();
     this.#takeCount(lba48);
     core.setSectorNumber(core.sectorCount - 1);
-    return true;
-  }
-
-  #setFeatures(): boolean {
-    const { state, io } = this.core;
-    if (!io) return this.#refuse();
-    const { feature } = state;
-    if (feature === FEATURE_WRITE_CACHE_ON || feature === FEATURE_WRITE_CACHE_OFF) {
-      io.writeCache = feature === FEATURE_WRITE_CACHE_ON;
-      fillIdentifyWriteCache(state.identifyData, io.writeCache);
-      return io.writeCache ? true : this.#flush();
-    }
-    if (feature === FEATURE_TRANSFER_MODE) return this.#setTransferMode();
-    if (feature === FEATURE_REVERT_ON || feature === FEATURE_REVERT_OFF) {
-      this.#resetReverts = feature === FEATURE_REVERT_ON;
-      return true;
-    }
-    return FEATURES_IGNORED.includes(feature) ? true : this.#refuse();
-  }
-
-  /** Remembers the DMA mode in the IDENTIFY data; all modes are equally fast here. */
-  #setTransferMode(): boolean {
-    const { identifyData, nsector } = this.core.state;
-    const mode = 1 << ((nsector & 7) + 8);
-    const family = nsector >>> 3;
-    if (family > 2 && family !== 4 && family !== 8) return this.#refuse();
-    fillIdentifyDmaMode(
-      identifyData,
-      family === 2 ? mode : 0,
-      family === 4 ? mode : 0,
-      family === 8 ? mode : 0,
-    );
     return true;
   }
 

@@ -186,7 +186,7 @@ const pioVmState: VmState<PioState> = {
   version: 1,
   minimumVersion: 1,
   fields: {
-    reqNbSectors: i32(),
+    reqNbSectors: i32({ min: 0, max: MAX_MULTIPLE }),
     ioBuffer: array(u8(), IO_BUFFER_BYTES),
     curIoBufferOffset: i32({ min: 0, max: IO_BUFFER_BYTES }),
     curIoBufferLen: i32({ min: 0, max: IO_BUFFER_BYTES }),
