@@ -166,7 +166,8 @@ describe.skipIf(!requireProgram('qemu-system-i386'))('chipset beside QEMU’s', 
     const at = (register: number): number => 0x700 + register;
     const status: Access[] = [0, 0, 2, 5, 6, 7].map((register) => ['in', 1, at(register)] as const);
     for (const address of [0x50, 0x57, 0x4f, 0x58]) {
-      for (const protocol of [0, 1, 2, 3, 4, 5, 6, 7]) {
+      // Not 6, I2C block read: QEMU's EEPROMs get stuck when the next command breaks it off.
+      for (const protocol of [0, 1, 2, 3, 4, 5, 7]) {
         for (const read of [1, 0]) {
           for (const aux of [0, 2]) {
             accesses.push(['out', 1, at(2), 2], ['out', 1, at(0), 0xff], ['out', 1, at(0x0d), aux]);

@@ -4,7 +4,8 @@
  *
  * On the bus are eight EEPROMs at 0x50-0x57, as QEMU's pc has them. They are empty (all zero) and, not as QEMU's, keep
  * nothing written to them: so they need no section of their own on the stream.
- * Not emulated: interrupts and SMI from the controller (QEMU has none either), the slave port, alert, PEC.
+ * Not emulated: what becomes of QEMU's EEPROMs when an I2C block read is broken off (they then read 0xff);
+ * interrupts and SMI from the controller (QEMU has none either), the slave port, alert, PEC.
  */
 import type { Device, IoRegion } from '../../machine/device.ts';
 import { array, bool, u8, u32, type VmState } from '../../migration/vmstate.ts';
@@ -45,8 +46,6 @@ const PROTOCOL_I2C_BLOCK_READ = 6;
 
 const EEPROM_FIRST = 0x50;
 const EEPROM_LAST = 0x57;
-/** QEMU's EEPROMs speak SMBus, not plain I2C: an I2C block read finds nothing on the wire. */
-const I2C_BLOCK_BYTE = 0xff;
 /** `saved_address` of a bus on which no transfer is under way. */
 const NO_ADDRESS = 0xff;
 
@@ -252,7 +251,7 @@ export class SmBusHost {
         break;
       case PROTOCOL_I2C_BLOCK_READ:
         this.#setI2cBlockRead(true);
-        state.smbBlkdata = I2C_BLOCK_BYTE;
+        state.smbBlkdata = 0;
         state.opDone = false;
         state.smbStat |= STATUS_BUSY | STATUS_BYTE_DONE;
         break;
@@ -317,7 +316,7 @@ export class SmBusHost {
       state.smbData[state.smbIndex] = state.smbBlkdata;
       state.smbStat |= STATUS_BYTE_DONE;
     } else {
-      state.smbBlkdata = state.inI2cBlockRead ? I2C_BLOCK_BYTE : state.smbData[state.smbIndex]!;
+      state.smbBlkdata = state.inI2cBlockRead ? 0 : state.smbData[state.smbIndex]!;
       if ((state.smbCtl & CONTROL_LAST_BYTE) === 0) {
         state.smbStat |= STATUS_BYTE_DONE;
         return;
