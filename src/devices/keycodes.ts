@@ -1,7 +1,7 @@
 /**
- * Scan codes of the keys of a PC keyboard by QEMU's key names (QKeyCode, as `sendkey` takes them). Sources: IBM PS/2
- * Hardware Interface Technical Reference, "Keyboard scan codes", sets 1 to 3; Microsoft "Keyboard Scan Code
- * Specification" 1.3a for the multimedia keys; "Scan code set 2 to 1" as every 8042 translates.
+ * Scan codes of the keys of a PC keyboard by QEMU's key names (QKeyCode, as `sendkey` takes them). The values are those
+ * of QEMU 7.2: set 1 to 3 from the columns of ui/keycodemapdb/data/keymaps.csv, the translation of set 2 to set 1 as
+ * hw/input/ps2.c has it.
  *
  * Of `pause` and `print` only the set 3 codes are used: in sets 1 and 2 they depend on the modifiers held, and
  * ps2-keyboard.ts makes them.
