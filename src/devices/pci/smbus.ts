@@ -231,12 +231,14 @@ export class SmBusHost {
   #transact(): void {
     const { state } = this;
     const isRead = (state.smbAddr & 1) !== 0;
+    const protocol = (state.smbCtl >> 2) & 7;
     if ((state.smbStat & STATUS_DEVICE_ERROR) !== 0) return;
-    if (!isPresent(state.smbAddr >> 1)) {
+    // A block to be written is gathered first: only then is it seen whether anybody listens.
+    if (!isPresent(state.smbAddr >> 1) && !(protocol === PROTOCOL_BLOCK && !isRead)) {
       state.smbStat |= STATUS_DEVICE_ERROR;
       return;
     }
-    switch ((state.smbCtl >> 2) & 7) {
+    switch (protocol) {
       case PROTOCOL_WORD_DATA:
         if (isRead) state.smbData0 = state.smbData1 = 0;
         state.smbStat |= STATUS_INTR;
@@ -283,7 +285,7 @@ export class SmBusHost {
     if ((state.smbAuxctl & AUX_BLOCK_BUFFER) !== 0) {
       const complete = state.smbIndex === state.smbData0;
       state.smbIndex = 0;
-      if (complete) this.#finishBlock();
+      if (complete) this.#sendBlock();
       else state.smbStat |= STATUS_DEVICE_ERROR;
     } else {
       state.opDone = false;
@@ -291,6 +293,11 @@ export class SmBusHost {
       state.smbData[0] = state.smbBlkdata;
       state.smbIndex = 0;
     }
+  }
+
+  #sendBlock(): void {
+    if (isPresent(this.state.smbAddr >> 1)) this.#finishBlock();
+    else this.state.smbStat |= STATUS_DEVICE_ERROR;
   }
 
   #finishBlock(): void {
@@ -311,7 +318,7 @@ export class SmBusHost {
     state.smbIndex = state.smbIndex + 1 >= BLOCK_SIZE ? 0 : state.smbIndex + 1;
     if (!isRead && state.smbIndex === state.smbData0) {
       if (((state.smbCtl >> 2) & 7) === PROTOCOL_I2C_BLOCK_READ) state.smbStat |= STATUS_DEVICE_ERROR;
-      else this.#finishBlock();
+      else this.#sendBlock();
     } else if (!isRead) {
       state.smbData[state.smbIndex] = state.smbBlkdata;
       state.smbStat |= STATUS_BYTE_DONE;
