@@ -8,7 +8,9 @@ import type { BlockNode } from './block-node.ts';
 import { BlockError } from './errors.ts';
 import { type BlockFile, openFile } from './file.ts';
 import { copyOnWrite } from './filters/copy-on-write.ts';
+import { Lru } from './lru.ts';
 import { probe, PROBE_BYTES } from './probe.ts';
+import { DEFAULT_CACHE_BYTES } from './qcow2/limits.ts';
 import { openQcow2 } from './qcow2/qcow2.ts';
 import { openRaw } from './raw/raw.ts';
 
@@ -26,7 +28,7 @@ export interface OpenImageOptions {
   /** In place of what the header names; relative to the current folder. */
   readonly backingFile?: string;
   readonly backingFormat?: string;
-  /** Bytes of metadata cache for each image. */
+  /** Bytes of metadata cache for the whole chain; default 32 MiB. */
   readonly cacheBytes?: number;
   /** Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. */
   readonly repair?: boolean;
@@ -40,10 +42,16 @@ export interface OpenImageOptions {
   readonly warn?: (message: string) => void;
 }
 
+/** What all images of a chain share. */
+interface ChainOptions extends OpenImageOptions {
+  readonly lru: Lru;
+}
+
 export async function openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
   const { snapshot = false } = options;
   const readOnly = options.readOnly === true || snapshot;
-  const node = await openLayer(plainName(filename), options.format, readOnly, options, []);
+  const shared = { ...options, lru: new Lru(options.cacheBytes ?? DEFAULT_CACHE_BYTES) };
+  const node = await openLayer(plainName(filename), options.format, readOnly, shared, []);
   return snapshot && options.readOnly !== true ? copyOnWrite(node) : node;
 }
 
@@ -65,7 +73,7 @@ async function openLayer(
   filename: string,
   format: string | undefined,
   readOnly: boolean,
-  options: OpenImageOptions,
+  options: ChainOptions,
   chain: readonly string[],
 ): Promise<BlockNode> {
   const file = await (options.openFile ?? openFile)(filename, {
@@ -88,7 +96,7 @@ async function openLayer(
     });
   }
   return openQcow2(file, {
-    ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
+    lru: options.lru,
     repair: options.repair === true && !readOnly,
     openBacking: (name, backingFormat) => openBacking(filename, name, backingFormat, options, chain),
   });
@@ -119,7 +127,7 @@ async function openBacking(
   overlay: string,
   name: string,
   format: string | undefined,
-  options: OpenImageOptions,
+  options: ChainOptions,
   chain: readonly string[],
 ): Promise<BlockNode | undefined> {
   if (options.backing === false) return undefined;

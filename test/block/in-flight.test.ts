@@ -4,6 +4,7 @@ import { BlockError } from '../../src/block/errors.ts';
 import { delayed } from '../../src/block/filters/delay.ts';
 import { injectErrors, type Operation } from '../../src/block/filters/inject-error.ts';
 import { checkImage } from '../../src/block/qcow2/check.ts';
+import { Lru } from '../../src/block/lru.ts';
 import { layOut } from '../../src/block/qcow2/create.ts';
 import { openQcow2, type Qcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { MemoryFile } from '../support/memory-file.ts';
@@ -70,7 +71,7 @@ describe('requests in flight together', () => {
       const slow = delayed(file, async () => {
         for (let turns = Math.floor(next() * 6); turns > 0; turns--) await new Promise(setImmediate);
       });
-      const node = await openQcow2(slow, { cacheBytes: 1 });
+      const node = await openQcow2(slow, { lru: new Lru(1) });
       const model = Buffer.alloc(SIZE);
       const work: Promise<void>[] = [snapshots(node)];
       for (let i = 0; i < WORKERS; i++) work.push(writer(node, model, i, next));

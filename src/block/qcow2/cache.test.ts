@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryFile } from '../../../test/support/memory-file.ts';
+import { Lru } from '../lru.ts';
 import { TableCache } from './cache.ts';
 
 const BYTES = 512;
@@ -19,7 +20,7 @@ class CountingFile extends MemoryFile {
 
 const make = (): { file: CountingFile; cache: TableCache } => {
   const file = new CountingFile(Buffer.alloc(BYTES * 100));
-  return { file, cache: new TableCache(file, BYTES, BYTES * 4) };
+  return { file, cache: new TableCache(file, BYTES, new Lru(BYTES * 4)) };
 };
 
 describe('table cache', () => {
@@ -36,14 +37,14 @@ describe('table cache', () => {
     const dirty = await cache.get(0);
     dirty[0] = 1;
     cache.markDirty(0, dirty);
-    for (let i = 1; i <= 3; i++) await cache.get(i * BYTES);
+    for (let i = 1; i <= 4; i++) await cache.get(i * BYTES);
     cache.get(BYTES);
-    for (let i = 4; i <= 5; i++) await cache.get(i * BYTES);
-    expect(file.reads).toBe(6);
+    for (let i = 5; i <= 6; i++) await cache.get(i * BYTES);
+    expect(file.reads).toBe(7);
     expect(cache.get(BYTES)).toBeInstanceOf(Buffer);
     expect(cache.get(0)).toBe(dirty);
     await cache.get(2 * BYTES);
-    expect(file.reads).toBe(7);
+    expect(file.reads).toBe(8);
   });
 
   it('writes neighbours together, in order', async () => {

@@ -1,53 +1,62 @@
 /**
- * Metadata tables of one cluster each (L2 tables, refcount blocks), found by hash, evicted least recently used first, both
- * in constant time, within a budget in bytes. Dirty tables stay until they are written: what may be written when is the
- * owner's business (`image.ts`).
+ * Metadata tables of one cluster each (L2 tables, refcount blocks), found by hash; clean ones are evicted least recently
+ * used first, within a budget that all images of a chain share. Dirty tables stay until they are written: what may be
+ * written when is the owner's business (`image.ts`).
  */
 import type { BlockFile } from '../file.ts';
+import type { Lru, LruEntry } from '../lru.ts';
+
+class CleanTable implements LruEntry {
+  readonly bytes: number;
+  readonly table: Buffer;
+  newer: LruEntry | undefined;
+  older: LruEntry | undefined;
+  readonly #offset: number;
+  readonly #owner: Map<number, CleanTable>;
+
+  constructor(owner: Map<number, CleanTable>, offset: number, table: Buffer) {
+    this.#owner = owner;
+    this.#offset = offset;
+    this.bytes = table.length;
+    this.table = table;
+  }
+
+  evict(): void {
+    this.#owner.delete(this.#offset);
+  }
+}
 
 export class TableCache {
   readonly #file: BlockFile;
   readonly #tableBytes: number;
-  readonly #maxTables: number;
-  /** Insertion order is age: the first key is the least recently used. */
-  readonly #clean = new Map<number, Buffer>();
+  readonly #lru: Lru;
+  readonly #clean = new Map<number, CleanTable>();
   readonly #dirty = new Map<number, Buffer>();
   readonly #loading = new Map<number, Promise<Buffer>>();
-  #lastOffset = -1;
-  #lastTable: Buffer | undefined;
 
-  /** `budgetBytes`: at least four tables are kept whatever it is. */
-  constructor(file: BlockFile, tableBytes: number, budgetBytes: number) {
+  constructor(file: BlockFile, tableBytes: number, lru: Lru) {
     this.#file = file;
     this.#tableBytes = tableBytes;
-    this.#maxTables = Math.max(4, Math.floor(budgetBytes / tableBytes));
+    this.#lru = lru;
   }
 
   get hasDirty(): boolean {
     return this.#dirty.size > 0;
   }
 
-  /** Half of the budget is dirty: time to write back. */
+  /** A quarter of the budget (and more than two tables) is dirty: time to write back. */
   get wantsWriteBack(): boolean {
-    return this.#dirty.size * 2 > this.#maxTables;
+    return this.#dirty.size > 2 && this.#dirty.size * this.#tableBytes * 4 > this.#lru.budgetBytes;
   }
 
   /** The table at host offset `offset`: at once if it is here. */
   get(offset: number): Buffer | Promise<Buffer> {
-    if (offset === this.#lastOffset) return this.#lastTable!;
-    const dirty = this.#dirty.get(offset);
-    if (dirty !== undefined) return this.#remember(offset, dirty);
-    const table = this.#clean.get(offset);
-    if (table === undefined) return this.#load(offset);
-    this.#clean.delete(offset);
-    this.#clean.set(offset, table);
-    return this.#remember(offset, table);
-  }
-
-  #remember(offset: number, table: Buffer): Buffer {
-    this.#lastOffset = offset;
-    this.#lastTable = table;
-    return table;
+    const clean = this.#clean.get(offset);
+    if (clean !== undefined) {
+      this.#lru.touch(clean);
+      return clean.table;
+    }
+    return this.#dirty.get(offset) ?? this.#load(offset);
   }
 
   #load(offset: number): Promise<Buffer> {
@@ -61,14 +70,13 @@ export class TableCache {
 
   async #read(offset: number): Promise<Buffer> {
     const table = Buffer.allocUnsafeSlow(this.#tableBytes);
-    const token = this.#loading;
     try {
       await this.#file.read(offset, table);
     } finally {
-      token.delete(offset);
+      this.#loading.delete(offset);
     }
     // Meanwhile it may have been put or marked dirty by somebody who knows better.
-    const present = this.#dirty.get(offset) ?? this.#clean.get(offset);
+    const present = this.#dirty.get(offset) ?? this.#clean.get(offset)?.table;
     if (present !== undefined) return present;
     this.putClean(offset, table);
     return table;
@@ -76,39 +84,33 @@ export class TableCache {
 
   /** `table` is what the file has at `offset`. */
   putClean(offset: number, table: Buffer): void {
-    if (offset === this.#lastOffset) this.#forgetLast();
-    this.#clean.delete(offset);
-    this.#clean.set(offset, table);
-    this.#evict();
+    this.drop(offset);
+    const entry = new CleanTable(this.#clean, offset, table);
+    this.#clean.set(offset, entry);
+    this.#lru.add(entry);
   }
 
   /** `table` is what the file shall have at `offset`; call in the tick in which it was changed. */
   markDirty(offset: number, table: Buffer): void {
     if (this.#dirty.get(offset) === table) return;
-    if (offset === this.#lastOffset && table !== this.#lastTable) this.#forgetLast();
-    this.#clean.delete(offset);
+    this.drop(offset);
     this.#dirty.set(offset, table);
   }
 
   /** The cluster at `offset` is no longer such a table. */
   drop(offset: number): void {
-    if (offset === this.#lastOffset) this.#forgetLast();
-    this.#clean.delete(offset);
     this.#dirty.delete(offset);
+    const clean = this.#clean.get(offset);
+    if (clean === undefined) return;
+    this.#clean.delete(offset);
+    this.#lru.remove(clean);
   }
 
-  #forgetLast(): void {
-    this.#lastOffset = -1;
-    this.#lastTable = undefined;
-  }
-
-  #evict(): void {
-    while (this.#clean.size + this.#dirty.size > this.#maxTables) {
-      const oldest = this.#clean.keys().next();
-      if (oldest.done === true) return;
-      if (oldest.value === this.#lastOffset) this.#forgetLast();
-      this.#clean.delete(oldest.value);
-    }
+  /** Forgets everything; dirty tables too. */
+  clear(): void {
+    for (const clean of this.#clean.values()) this.#lru.remove(clean);
+    this.#clean.clear();
+    this.#dirty.clear();
   }
 
   /** Writes all dirty tables in order of offset, neighbours in one request. Nothing may change them meanwhile. */
@@ -122,12 +124,8 @@ export class TableCache {
         next++;
       }
       await this.#file.writev(offsets[first]!, parts);
-      for (let i = first; i < next; i++) {
-        this.#dirty.delete(offsets[i]!);
-        this.#clean.set(offsets[i]!, parts[i - first]!);
-      }
+      for (let i = first; i < next; i++) this.putClean(offsets[i]!, parts[i - first]!);
       first = next;
     }
-    this.#evict();
   }
 }

@@ -8,6 +8,7 @@
  */
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
+import type { Lru } from '../lru.ts';
 import { Gate, Mutex } from '../mutex.ts';
 import { COPIED_HI, entryOffset, setEntry } from './be64.ts';
 import { TableCache } from './cache.ts';
@@ -52,7 +53,7 @@ export class Qcow2Image {
     file: BlockFile,
     header: Qcow2Header,
     headerBytes: Buffer,
-    tables: { l1: Buffer; refcountTable: Buffer; fileEnd: number; cacheBytes: number },
+    tables: { l1: Buffer; refcountTable: Buffer; fileEnd: number; lru: Lru },
   ) {
     this.file = file;
     this.header = header;
@@ -62,8 +63,8 @@ export class Qcow2Image {
     this.l2Entries = this.clusterSize / 8;
     this.l1 = tables.l1;
     this.fileEnd = tables.fileEnd;
-    this.l2Cache = new TableCache(file, this.clusterSize, tables.cacheBytes * 0.75);
-    this.refcountCache = new TableCache(file, this.clusterSize, tables.cacheBytes * 0.25);
+    this.l2Cache = new TableCache(file, this.clusterSize, tables.lru);
+    this.refcountCache = new TableCache(file, this.clusterSize, tables.lru);
     this.refcounts = new Refcounts(
       file.filename,
       this.clusterSize,

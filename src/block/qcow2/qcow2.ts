@@ -6,6 +6,7 @@
 import type { BlockNode, SnapshotInfo, SnapshotMeta, Snapshotting, VmStateWriter } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
+import { Lru } from '../lru.ts';
 import { readsZero, writeRange, zeroClusters } from './allocate.ts';
 import { canDecompress } from './compressed.ts';
 import {
@@ -36,8 +37,8 @@ import { Qcow2VmStateWriter, readVmState } from './vmstate-area.ts';
 export interface Qcow2Options {
   /** Opens the backing file that the header names; called once. Without it, or if it gives nothing, holes read zero. */
   readonly openBacking?: (name: string, format: string | undefined) => Promise<BlockNode | undefined>;
-  /** Bytes for L2 tables and refcount blocks together. */
-  readonly cacheBytes?: number;
+  /** Holds L2 tables and refcount blocks; shared by the images of a chain. */
+  readonly lru?: Lru;
   /** Count everything again and set counts and flags right; an image that was not closed is repaired anyway. */
   readonly repair?: boolean;
 }
@@ -45,7 +46,7 @@ export interface Qcow2Options {
 /** Opens `file`, which from now on belongs to the node; it is closed if this fails. */
 export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Promise<Qcow2> {
   try {
-    const image = await openTables(file, options.cacheBytes ?? DEFAULT_CACHE_BYTES);
+    const image = await openTables(file, options.lru ?? new Lru(DEFAULT_CACHE_BYTES));
     const name = image.header.backingFile;
     const backing =
       name === undefined ? undefined : await options.openBacking?.(name, image.header.backingFormat);
@@ -63,7 +64,7 @@ export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Pr
 }
 
 /** Everything that is read and checked before anything is used or changed. */
-export async function openTables(file: BlockFile, cacheBytes: number): Promise<Qcow2Image> {
+export async function openTables(file: BlockFile, lru: Lru): Promise<Qcow2Image> {
   const fileBytes = await file.size();
   const start = Buffer.alloc(Math.min(fileBytes, 2 ** MAX_CLUSTER_BITS));
   await file.read(0, start);
@@ -79,7 +80,7 @@ export async function openTables(file: BlockFile, cacheBytes: number): Promise<Q
     l1,
     refcountTable,
     fileEnd: fileBytes,
-    cacheBytes,
+    lru,
   });
   image.growRefcounts = (end) => growRefcounts(image, end);
   const parsed = await parseSnapshots(header, file.filename, fileBytes, async (offset, length) => {
@@ -227,6 +228,8 @@ export class Qcow2 implements BlockNode, Snapshotting {
         );
       }
     } finally {
+      this.image.l2Cache.clear();
+      this.image.refcountCache.clear();
       await this.image.file.close();
       await this.backing?.close();
     }
