@@ -1,6 +1,6 @@
 /**
- * State of the local APIC: record, wire schema, bit sets of vectors, and the timer as a function of state and time.
- * See apic.ts.
+ * State of the local APIC: record, wire schema, and what follows from it without side effects: priorities, timer,
+ * destinations. See apic.ts.
  */
 import { NOT_ARMED, type Ns } from '../machine/clock.ts';
 import { array, i32, i64, u8, u32, type VmState } from '../migration/vmstate.ts';
@@ -12,6 +12,9 @@ export const APIC_BASE = 0xfee0_0000;
 export const BASE_BSP = 0x100;
 export const BASE_ENABLE = 0x800;
 export const POWER_ON_BASE: number = (APIC_BASE | BASE_BSP | BASE_ENABLE) >>> 0;
+
+/** Spurious interrupt vector register: the APIC is on. */
+export const SPURIOUS_ENABLE = 0x100;
 
 export const LVT_TIMER = 0;
 export const LVT_COUNT = 6;
@@ -165,4 +168,26 @@ export function initialState(): ApicState {
     timerExpiry: NOT_ARMED,
     sipi: { sipiVector: 0, waitForSipi: 0 },
   };
+}
+
+/** Task priority or that of the interrupt in service, whichever is higher (SDM 11.8.3.1). */
+export function processorPriority(state: ApicState): number {
+  const inService = Math.max(0, highestVector(state.isr));
+  return state.tpr >> 4 >= inService >> 4 ? state.tpr : inService & 0xf0;
+}
+
+/** Highest request if the CPU may take it, 0 if there is none or its priority is too low. */
+export function pendingVector(state: ApicState): number {
+  if ((state.spuriousVec & SPURIOUS_ENABLE) === 0) return 0;
+  const vector = highestVector(state.irr);
+  return vector > 0 && (vector & 0xf0) > (processorPriority(state) & 0xf0) ? vector : 0;
+}
+
+/** Whether a message reaches this APIC (SDM 11.6.2). */
+export function isDestination(state: ApicState, destination: number, logical: boolean): boolean {
+  const { id, logDest, destMode } = state;
+  if (!logical) return destination === 0xff || destination === id;
+  if (destMode === 0xf) return (destination & logDest) !== 0;
+  // Cluster model: clusters must match, and a member bit.
+  return destMode === 0 && (destination & 0xf0) === (logDest & 0xf0) && (destination & logDest & 0x0f) !== 0;
 }

@@ -19,18 +19,21 @@ import {
   clearBit,
   highestVector,
   initialState,
+  isDestination,
   LVT_COUNT,
   LVT_MASKED,
   LVT_TIMER,
   nextApicTimer,
+  pendingVector,
   POWER_ON_BASE,
+  processorPriority,
+  SPURIOUS_ENABLE,
   setBit,
   testBit,
 } from './apic-state.ts';
 
 /** Version 0x14, highest LVT entry 5. */
 const VERSION = 0x0005_0014;
-const SPURIOUS_ENABLE = 0x100;
 const ESR_ILLEGAL_ADDRESS = 0x80;
 
 const LVT_LINT0 = 3;
@@ -132,7 +135,7 @@ export class Apic implements Device<ApicState> {
 
   /** An interrupt waits that the CPU may take when its IF allows. */
   hasPending(): boolean {
-    return this.#pendingVector() > 0 || (this.acceptPicIntr() && this.#pic.pending);
+    return pendingVector(this.state) > 0 || (this.acceptPicIntr() && this.#pic.pending);
   }
 
   /** The 8259As reach the CPU: the APIC is globally disabled, or LINT0 is an unmasked ExtINT. */
@@ -148,7 +151,7 @@ export class Apic implements Device<ApicState> {
       this.#update();
       return picVector;
     }
-    const vector = this.#pendingVector();
+    const vector = pendingVector(this.state);
     if (vector <= 0) return this.state.spuriousVec & 0xff;
     clearBit(this.state.irr, vector);
     setBit(this.state.isr, vector);
@@ -192,7 +195,7 @@ export class Apic implements Device<ApicState> {
    * Messages for other CPUs than this are lost.
    */
   deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): void {
-    if (this.#isDestination(destination, logical)) this.#accept(mode, vector, level);
+    if (isDestination(this.state, destination, logical)) this.#accept(mode, vector, level);
   }
 
   reset(): void {
@@ -235,20 +238,6 @@ export class Apic implements Device<ApicState> {
     else this.#timer.arm(this.state.timerExpiry);
   }
 
-  /** Highest request if the CPU may take it, 0 if none or its priority is too low. */
-  #pendingVector(): number {
-    const { state } = this;
-    if ((state.spuriousVec & SPURIOUS_ENABLE) === 0) return 0;
-    const vector = highestVector(state.irr);
-    return vector > 0 && (vector & 0xf0) > (this.#processorPriority() & 0xf0) ? vector : 0;
-  }
-
-  #processorPriority(): number {
-    const inService = Math.max(0, highestVector(this.state.isr));
-    const { tpr } = this.state;
-    return tpr >> 4 >= inService >> 4 ? tpr : inService & 0xf0;
-  }
-
   #update(): void {
     this.#intr.set(this.hasPending() ? 1 : 0);
   }
@@ -258,16 +247,6 @@ export class Apic implements Device<ApicState> {
     if (level) setBit(this.state.tmr, vector);
     else clearBit(this.state.tmr, vector);
     this.#update();
-  }
-
-  #isDestination(destination: number, logical: boolean): boolean {
-    const { id, logDest, destMode } = this.state;
-    if (!logical) return destination === 0xff || destination === id;
-    if (destMode === 0xf) return (destination & logDest) !== 0;
-    // Cluster model: clusters must match, and a member bit.
-    return (
-      destMode === 0 && (destination & 0xf0) === (logDest & 0xf0) && (destination & logDest & 0x0f) !== 0
-    );
   }
 
   #accept(mode: number, vector: number, level: boolean): void {
@@ -351,7 +330,8 @@ export class Apic implements Device<ApicState> {
     }
     const shorthand = (low >> 18) & 3;
     if (shorthand === 3) return;
-    const reaches = shorthand !== 0 || this.#isDestination(this.state.icr[1]! >>> 24, (low & 0x800) !== 0);
+    const reaches =
+      shorthand !== 0 || isDestination(this.state, this.state.icr[1]! >>> 24, (low & 0x800) !== 0);
     if (reaches) this.#accept(mode, low & 0xff, level);
   }
 
@@ -372,7 +352,7 @@ export class Apic implements Device<ApicState> {
       case REGISTER_TPR:
         return state.tpr;
       case REGISTER_PPR:
-        return this.#processorPriority();
+        return processorPriority(state);
       case REGISTER_APR:
       case REGISTER_EOI:
         return 0;
