@@ -1,5 +1,6 @@
 /** All cold operations, numbered: decoded records hold the number. */
 import type { CpuState } from './cpu-state.ts';
+import { FPU_OPERATIONS } from './fpu/index.ts';
 import { BCD_OPERATIONS } from './ops/bcd.ts';
 import { popRm } from './ops/pop-memory.ts';
 import { COLD_OPERATIONS } from './system/index.ts';
@@ -19,6 +20,7 @@ const ALL: Readonly<Record<string, ColdOperation>> = {
   ...BCD_OPERATIONS,
   pop_rm: popRm,
   ...COLD_OPERATIONS,
+  ...FPU_OPERATIONS,
 };
 
 const NAMES = Object.keys(ALL);

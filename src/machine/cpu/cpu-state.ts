@@ -173,6 +173,9 @@ export class CpuState {
     };
   }
 
+  /** FERR#: a waiting x87 instruction met an unmasked exception while CR0.NE was clear. The board's answer is IRQ 13. */
+  onFerr: () => void = () => {};
+
   /** Ends the slice at the next instruction boundary. The run loop (cpu.ts) knows how. */
   endSlice(): void {}
 

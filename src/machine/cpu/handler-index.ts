@@ -117,6 +117,7 @@ export class HandlerIndex {
       c.u16[(rec + L.R_R1) >> 1] = d.rm;
       c.u16[(rec + L.R_R2) >> 1] = d.reg;
       if (!d.memory) c.set(rec + L.R_DISP, d.immediate2);
+      if (definition.operation === 'fpu_escape') c.set(rec + L.R_IMM, ((d.opcode & 7) << 8) | d.modrm);
       this.#cold(c, rec, coldOperationNumber(definition.operation));
       return;
     }
