@@ -5,6 +5,7 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import { realpath } from 'node:fs/promises';
 import type { BlockNode } from './block-node.ts';
+import { mapChain } from './chain-map.ts';
 import { BlockError } from './errors.ts';
 import { type BlockFile, openFile } from './file.ts';
 import { copyOnWrite } from './filters/copy-on-write.ts';
@@ -146,7 +147,8 @@ async function openBacking(
   if (above.includes(await realName(path))) fail('corrupt', `'${path}' is in its own backing chain`, path);
   if (above.length >= MAX_CHAIN_DEPTH) fail('limit', `more than ${MAX_CHAIN_DEPTH} images`, above.length + 1);
   const backingFormat = (own === undefined ? undefined : options.backingFormat) ?? format;
-  return openLayer(path, backingFormat, true, options, above);
+  const backing = await openLayer(path, backingFormat, true, options, above);
+  return chain.length === 0 ? mapChain(backing) : backing;
 }
 
 async function realName(path: string): Promise<string> {

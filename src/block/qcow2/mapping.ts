@@ -1,5 +1,6 @@
 /** Reading: guest offsets to runs of clusters, neighbours in the file as one request. */
 import type { BlockNode } from '../block-node.ts';
+import type { Coverage } from '../chain-map.ts';
 import { entryIsCopied, entryOffset } from './be64.ts';
 import { readCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
@@ -121,6 +122,38 @@ export async function readRange(
   } finally {
     await parts.settle();
   }
+}
+
+/** Whether a range of the disk that `l1` describes is in this image, as far as the tables tell. */
+export async function coverageOf(
+  image: Qcow2Image,
+  l1: Buffer,
+  offset: number,
+  length: number,
+): Promise<Coverage> {
+  const { clusterSize, l2Span } = image;
+  let own = false;
+  let below = false;
+  for (let at = offset; at < offset + length; ) {
+    const l2 = image.l2Offset(l1, Math.floor(at / l2Span));
+    if (l2 === 0) {
+      below = true;
+      at = (Math.floor(at / l2Span) + 1) * l2Span;
+      continue;
+    }
+    const table = await image.l2Cache.get(l2);
+    const run = runAt(
+      image,
+      table,
+      Math.floor((at % l2Span) / clusterSize),
+      Math.ceil(length / clusterSize) + 1,
+    );
+    if (run.kind === UNALLOCATED) below = true;
+    else own = true;
+    at = (Math.floor(at / clusterSize) + run.count) * clusterSize;
+  }
+  if (own && below) return 'mixed';
+  return own ? 'own' : 'below';
 }
 
 async function readPart(

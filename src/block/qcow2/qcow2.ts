@@ -4,6 +4,7 @@
  * entries. Not here: writing compressed clusters, discard, resizing, dirty bitmaps (their autoclear bit is cleared).
  */
 import type { BlockNode, SnapshotInfo, SnapshotMeta, Snapshotting, VmStateWriter } from '../block-node.ts';
+import type { Coverage, Layer } from '../chain-map.ts';
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
 import { Lru } from '../lru.ts';
@@ -19,7 +20,7 @@ import {
 } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { DEFAULT_CACHE_BYTES, MAX_CLUSTER_BITS } from './limits.ts';
-import { readRange } from './mapping.ts';
+import { coverageOf, readRange } from './mapping.ts';
 import { repair } from './repair.ts';
 import { parseSnapshots, type Snapshot } from './snapshot-table.ts';
 import {
@@ -130,10 +131,11 @@ async function prepareForWriting(image: Qcow2Image, wanted: boolean): Promise<vo
   await image.file.flush();
 }
 
-export class Qcow2 implements BlockNode, Snapshotting {
+export class Qcow2 implements Layer, Snapshotting {
   readonly format = 'qcow2';
   /** For check and tests. */
   readonly image: Qcow2Image;
+  /** What holes show; a chain below is behind a map. */
   readonly backing: BlockNode | undefined;
   #closing: Promise<void> | undefined;
   #vmSource: { snapshot: Snapshot; l1: Buffer } | undefined;
@@ -163,6 +165,11 @@ export class Qcow2 implements BlockNode, Snapshotting {
     } finally {
       this.image.gate.leave(ticket);
     }
+  }
+
+  /** Of an image that nobody writes: see `chain-map.ts`. */
+  coverage(offset: number, length: number): Promise<Coverage> {
+    return coverageOf(this.image, this.image.l1, offset, length);
   }
 
   async write(offset: number, source: Uint8Array): Promise<void> {
