@@ -15,6 +15,7 @@ import {
   readLinear32,
   readLinear8,
   walkAndFill,
+  walkForRead,
   writeLinear16,
   writeLinear32,
   writeLinear8,
@@ -23,7 +24,8 @@ import { flushTlb } from './mode.ts';
 import { segmentCheck } from './operands.ts';
 import { translate, translation } from './paging.ts';
 import { RecordPool } from './records.ts';
-import { debugActive, debugCodeMatch, deliverDebugTrap } from './system/debug.ts';
+import { debugActive, debugCodeMatch, debugDataMatch, deliverDebugTrap } from './system/debug.ts';
+import { INHIBIT_ALL } from './system/attention.ts';
 import { deliver, deliverFault } from './system/interrupts.ts';
 import { reset } from './system/reset.ts';
 
@@ -263,7 +265,9 @@ export class Cpu extends CpuState {
     this.set(L.EFL, this.get(L.EFL) & ~FLAG_RF);
     this.#softInterrupt = false;
     const faulted = this.#runFrom(rec, 1);
-    if (!faulted && ((step && !this.#softInterrupt) || this.debugTraps !== 0)) {
+    // MOV SS and POP SS hold traps back too: they come behind the next instruction.
+    if (faulted || this.inhibitInterrupts === INHIBIT_ALL) return;
+    if ((step && !this.#softInterrupt) || this.debugTraps !== 0) {
       deliverDebugTrap(this, step && !this.#softInterrupt);
       this.#afterControlChange();
     }
@@ -452,7 +456,7 @@ export class Cpu extends CpuState {
     const user = this.#user();
     try {
       if ((linear & 0xfff) + bits / 8 <= 0x1000) {
-        const physical = walkAndFill(this, linear, 0, user);
+        const physical = walkForRead(this, linear, bits / 8, user);
         const entry = this.mem.pageMap[physical >>> 12]!;
         if ((entry & PAGE_READ) !== 0) return ((entry & ~0xfff) >>> 0) + (physical & 0xfff) || 0;
       }
@@ -492,6 +496,7 @@ export class Cpu extends CpuState {
         if ((entry & 3) === 3) {
           const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
           this.mem.noteWrite(address, bytes);
+          if (debugActive(this)) debugDataMatch(this, linear, bytes, true);
           if (translation.writable) walkAndFill(this, linear, 1, user);
           return address;
         }

@@ -7,6 +7,7 @@ import { PAGE_READ, PAGE_WRITE } from '../memory.ts';
 import type { CpuState } from './cpu-state.ts';
 import * as L from './layout.ts';
 import { translate, translation } from './paging.ts';
+import { debugActive, debugDataMatch } from './system/debug.ts';
 
 function slot(linear: number, user: number): number {
   return (user !== 0 ? L.TLB_USER : L.TLB_SUPER) + ((linear >>> 12) & (L.TLB_ENTRIES - 1)) * 16;
@@ -20,6 +21,8 @@ export function walkAndFill(c: CpuState, linear: number, write: number, user: nu
   const physical = translate(c, linear, write, user);
   const entry = c.mem.pageMap[physical >>> 12]!;
   if ((entry & PAGE_READ) === 0) return physical;
+  // While a breakpoint is armed every access takes the slow path, where it is looked at.
+  if (debugActive(c)) return physical;
   const address = (entry & ~0xfff) >>> 0;
   const at = slot(linear, user);
   const tag = linear & ~0xfff;
@@ -40,7 +43,7 @@ export function dropWriteTags(c: CpuState): void {
 export function readLinear8(c: CpuState, linear: number, user: number): number {
   const at = slot(linear, user);
   if (c.i32[at >> 2] === (linear & ~0xfff)) return c.u8[(linear + c.i32[(at + 8) >> 2]!) >>> 0]!;
-  return c.mem.read8(walkAndFill(c, linear, 0, user));
+  return c.mem.read8(walkForRead(c, linear, 1, user));
 }
 
 export function readLinear16(c: CpuState, linear: number, user: number): number {
@@ -51,7 +54,7 @@ export function readLinear16(c: CpuState, linear: number, user: number): number 
   if ((linear & 0xfff) > 0xffe) {
     return readLinear8(c, linear, user) | (readLinear8(c, (linear + 1) | 0, user) << 8);
   }
-  return c.mem.read16(walkAndFill(c, linear, 0, user));
+  return c.mem.read16(walkForRead(c, linear, 2, user));
 }
 
 export function readLinear32(c: CpuState, linear: number, user: number): number {
@@ -64,7 +67,7 @@ export function readLinear32(c: CpuState, linear: number, user: number): number 
     for (let i = 0; i < 4; i++) value |= readLinear8(c, (linear + i) | 0, user) << (i * 8);
     return value;
   }
-  return c.mem.read32(walkAndFill(c, linear, 0, user));
+  return c.mem.read32(walkForRead(c, linear, 4, user));
 }
 
 export function writeLinear8(c: CpuState, linear: number, value: number, user: number): void {
@@ -101,11 +104,19 @@ function writeCrossing(c: CpuState, linear: number, bytes: number, value: number
   for (let i = 0; i < bytes; i++) writeLinear8(c, (linear + i) | 0, value >>> (i * 8), user);
 }
 
+/** walkAndFill, and data breakpoints. */
+export function walkForRead(c: CpuState, linear: number, bytes: number, user: number): number {
+  const physical = walkAndFill(c, linear, 0, user);
+  if (debugActive(c)) debugDataMatch(c, linear, bytes, false);
+  return physical;
+}
+
 /** Like walkAndFill for a write; guards are told first, so that the TLB entry made is a fast one from now on. */
 function walkForWrite(c: CpuState, linear: number, bytes: number, user: number): number {
   const physical = translate(c, linear, 1, user);
   const entry = c.mem.pageMap[physical >>> 12]!;
   if ((entry & PAGE_WRITE) !== 0) c.mem.noteWrite(((entry & ~0xfff) >>> 0) + (physical & 0xfff), bytes);
+  if (debugActive(c)) debugDataMatch(c, linear, bytes, true);
   return walkAndFill(c, linear, 1, user);
 }
 

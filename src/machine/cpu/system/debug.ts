@@ -5,6 +5,7 @@
 import { CR4_DE, type CpuState, EXC_DB, NEXT } from '../cpu-state.ts';
 import { FLAG_RF, FLAG_TF } from '../eflags.ts';
 import * as L from '../layout.ts';
+import { flushTlb } from '../mode.ts';
 import { regField, rmRegister } from '../operands.ts';
 import { deliver } from './interrupts.ts';
 
@@ -142,6 +143,10 @@ export function movToDr(c: CpuState): number {
   if (n === 6) c.set(DR6, (value & DR6_MASK) | DR6_FIXED);
   else if (n === 7) c.set(DR7, (value & DR7_MASK) | DR7_FIXED);
   else c.set(L.DR + n * 4, value);
-  if (n === 7) c.endSlice();
+  if (n === 7) {
+    // Armed: no translation may let an access pass unseen.
+    flushTlb(c);
+    c.endSlice();
+  }
   return NEXT;
 }
