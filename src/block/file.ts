@@ -2,9 +2,9 @@
  * The file below an image: positioned reads and writes, with QEMU's words in its errors. Tests put a recording or a
  * failing file in its place. Not here: O_DIRECT, io_uring, block devices' geometry.
  */
-import { constants, open, stat, type FileHandle } from 'node:fs/promises';
+import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { BlockError, type BlockErrorCode } from './errors.ts';
-import { type ImageLock, lockImage } from './lock.ts';
+import { deviceNumbers, type ImageLock, lockImage } from './lock.ts';
 
 export interface BlockFile {
   readonly filename: string;
@@ -137,7 +137,7 @@ class HostFile implements BlockFile {
   async size(): Promise<number> {
     try {
       const stats = await this.#handle.stat();
-      if (stats.isBlockDevice()) return await deviceSize(this.#handle);
+      if (stats.isBlockDevice()) return await deviceBytes(stats.rdev);
       return stats.size;
     } catch (error) {
       throw hostError(`Could not get the size of '${this.filename}'`, this.filename, error);
@@ -232,22 +232,8 @@ class HostFile implements BlockFile {
   }
 }
 
-/** fstat gives 0 for a block device: find the last readable byte by halving. */
-async function deviceSize(handle: FileHandle): Promise<number> {
-  const probe = new Uint8Array(1);
-  const readable = async (at: number): Promise<boolean> =>
-    (await handle.read(probe, 0, 1, at)).bytesRead === 1;
-  let low = 0;
-  let high = 512;
-  while (high < 2 ** 50 && (await readable(high - 1))) {
-    low = high;
-    high *= 2;
-  }
-  while (high - low > 512) {
-    const middle = low + Math.floor((high - low) / 1024) * 512;
-    if (await readable(middle - 1 + 512)) low = middle + 512;
-    else high = middle;
-    if (high <= low) break;
-  }
-  return low;
+/** fstat gives 0 for a block device; Linux tells its length in sectors of 512 bytes. */
+async function deviceBytes(rdev: number): Promise<number> {
+  const { major, minor } = deviceNumbers(rdev);
+  return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'latin1')) * 512;
 }

@@ -110,8 +110,12 @@ function runOn(handle: FileHandle, program: readonly string[], args: string[]): 
   });
 }
 
-/** Lines of /proc/locks: `1: OFDLCK ADVISORY READ -1 fe:00:2146425 100 101`. */
-async function detectOnly(handle: FileHandle, filename: string, test: readonly number[]): Promise<void> {
+/** Throws if somebody holds a lock on one of the bytes `test`. Lines of /proc/locks: `1: OFDLCK ADVISORY READ -1 fe:00:2146425 100 101`. */
+export async function detectOnly(
+  handle: FileHandle,
+  filename: string,
+  test: readonly number[],
+): Promise<void> {
   let text: string;
   try {
     text = await readFile('/proc/locks', 'latin1');
@@ -119,7 +123,8 @@ async function detectOnly(handle: FileHandle, filename: string, test: readonly n
     return;
   }
   const { ino, dev } = await handle.stat();
-  const id = `${hex(major(dev))}:${hex(minor(dev))}:${ino}`;
+  const { major, minor } = deviceNumbers(dev);
+  const id = `${hex(major)}:${hex(minor)}:${ino}`;
   for (const line of text.split('\n')) {
     const fields = line.trim().split(/\s+/);
     const at = fields.indexOf(id);
@@ -130,6 +135,12 @@ async function detectOnly(handle: FileHandle, filename: string, test: readonly n
   }
 }
 
-const major = (dev: number): number => Math.floor(dev / 256) & 0xfff;
-const minor = (dev: number): number => (dev & 0xff) | (Math.floor(dev / 0x1000) & 0xfff00);
+/** As glibc packs them. */
+export function deviceNumbers(dev: number): { major: number; minor: number } {
+  return {
+    major: Math.floor(dev / 256) & 0xfff,
+    minor: (dev & 0xff) | (Math.floor(dev / 0x1000) & 0xfff00),
+  };
+}
+
 const hex = (value: number): string => value.toString(16).padStart(2, '0');

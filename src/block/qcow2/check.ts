@@ -7,6 +7,8 @@ import { entryIsCopied, entryOffset, readU64 } from './be64.ts';
 import { EXT_BITMAPS } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { COMPRESSED, forEachReference, hostOffset, kindOf } from './references.ts';
+import { ReferenceCounts } from './reference-counts.ts';
+import { getRefcount } from './refcount.ts';
 import { readSnapshotL1 } from './snapshots.ts';
 
 export interface CheckResult {
@@ -20,7 +22,7 @@ export interface CheckResult {
 
 export interface References {
   /** References by cluster number. */
-  readonly counts: Map<number, number>;
+  readonly counts: ReferenceCounts;
   readonly errors: readonly BlockError[];
 }
 
@@ -30,7 +32,7 @@ const MAX_BITMAP_DIRECTORY_BYTES = 1024 * 65_535;
 /** Counts what refers to each cluster, without looking at the counts on disk. Nothing may be dirty. */
 export async function countReferences(image: Qcow2Image): Promise<References> {
   const { clusterSize, header } = image;
-  const counts = new Map<number, number>();
+  const counts = new ReferenceCounts();
   const errors: BlockError[] = [];
   // A table that is entered a million times must not take a million times as long.
   const clusters = Math.ceil(image.fileEnd / clusterSize) + 1;
@@ -47,7 +49,7 @@ export async function countReferences(image: Qcow2Image): Promise<References> {
         `${limit}`,
       );
     }
-    counts.set(cluster, (counts.get(cluster) ?? 0) + 1);
+    counts.add(cluster);
   };
   const addRange = (offset: number, bytes: number): void => {
     const count = Math.ceil(bytes / clusterSize);
@@ -147,25 +149,41 @@ export async function checkImage(image: Qcow2Image): Promise<CheckResult> {
   const messages = errors.map((error) => error.message);
   let corruptions = errors.length;
   let leaks = 0;
-  const seen = new Map(counts);
   const compare = (cluster: number, stored: number, references: number): void => {
     if (stored === references) return;
     if (stored < references) corruptions++;
     else leaks++;
     const word = stored < references ? 'ERROR' : 'Leaked';
-    messages.push(`${word} cluster ${cluster} refcount=${stored} reference=${references}`);
+    if (messages.length < MAX_MESSAGES) {
+      messages.push(`${word} cluster ${cluster} refcount=${stored} reference=${references}`);
+    }
   };
-  const { blockEntries, tableEntries } = image.refcounts;
+  const { blockEntries, order, tableEntries } = image.refcounts;
   for (let index = 0; index < tableEntries; index++) {
-    if (image.refcounts.blockOffset(index) === 0) continue;
-    for (let cluster = index * blockEntries; cluster < (index + 1) * blockEntries; cluster++) {
-      compare(cluster, await image.refcounts.get(cluster), counts.get(cluster) ?? 0);
-      seen.delete(cluster);
+    const block = readableBlock(image, index);
+    if (block === undefined) continue;
+    const entries = await block;
+    for (let i = 0; i < blockEntries; i++) {
+      const cluster = index * blockEntries + i;
+      compare(cluster, getRefcount(entries, i, order), counts.get(cluster));
     }
   }
-  for (const [cluster, references] of seen) compare(cluster, 0, references);
+  for (const [cluster, references] of counts.entries()) {
+    if (readableBlock(image, Math.floor(cluster / blockEntries)) === undefined)
+      compare(cluster, 0, references);
+  }
   corruptions += await checkFlags(image, messages);
   return { corruptions, leaks, messages: messages.slice(0, MAX_MESSAGES) };
+}
+
+/** Undefined if there is none, or its entry in the table is damaged (which counting has reported). */
+function readableBlock(image: Qcow2Image, index: number): Buffer | Promise<Buffer> | undefined {
+  try {
+    return image.refcounts.block(index);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return undefined;
+  }
 }
 
 async function checkFlags(image: Qcow2Image, messages: string[]): Promise<number> {

@@ -4,6 +4,7 @@ import { countReferences } from './check.ts';
 import type { Qcow2Image } from './image.ts';
 import { entryIsCopied, setCopied, setEntry } from './be64.ts';
 import { INCOMPAT_DIRTY } from './header.ts';
+import { getRefcount } from './refcount.ts';
 import { withCopied } from './snapshots.ts';
 import { Transaction } from './transaction.ts';
 
@@ -20,16 +21,16 @@ export async function repair(image: Qcow2Image): Promise<void> {
     });
   }
   const transaction = new Transaction(image);
-  const { blockEntries, tableEntries } = image.refcounts;
+  const { blockEntries, order, tableEntries } = image.refcounts;
   for (let index = 0; index < tableEntries; index++) {
-    if (image.refcounts.blockOffset(index) === 0) continue;
-    await transaction.block(index);
-    for (let cluster = index * blockEntries; cluster < (index + 1) * blockEntries; cluster++) {
-      const want = counts.get(cluster) ?? 0;
-      if ((await transaction.refcount(cluster)) !== want) await transaction.set(cluster, want);
+    const block = await image.refcounts.block(index);
+    if (block === undefined) continue;
+    for (let i = 0; i < blockEntries; i++) {
+      const want = counts.get(index * blockEntries + i);
+      if (getRefcount(block, i, order) !== want) await transaction.set(index * blockEntries + i, want);
     }
   }
-  for (const [cluster, want] of counts) {
+  for (const [cluster, want] of counts.entries()) {
     if ((await transaction.refcount(cluster)) !== want) await transaction.set(cluster, want);
   }
   await repairFlags(image, transaction);

@@ -64,7 +64,6 @@ describe('snapshot table', () => {
     ['id_str_size', 12, 2, 200],
     ['vm_state_size', 40, 2, 0xffff],
     ['disk size', 48, 2, 0xffff],
-    ['vm_clock_nsec', 24, 2, 0xffff],
     ['l1_size', 8, 4, 0x7fffffff],
     ['l1_table_offset', 6, 2, 12],
   ])('%s is checked', async (field, at, width, value) => {

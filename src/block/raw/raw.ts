@@ -15,10 +15,10 @@ export interface RawOptions {
   readonly probed?: boolean;
 }
 
-/** `file` belongs to the node from now on. Its length is rounded down to sectors. */
+/** `file` belongs to the node from now on. Its length is rounded up to sectors, as QEMU does; what is not in the file reads zero. */
 export async function openRaw(file: BlockFile, options: RawOptions = {}): Promise<BlockNode> {
   try {
-    return new Raw(file, Math.floor((await file.size()) / 512) * 512, options.probed === true);
+    return new Raw(file, Math.ceil((await file.size()) / 512) * 512, options.probed === true);
   } catch (error) {
     await file.close();
     throw error;

@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { MemoryFile } from '../../../test/support/memory-file.ts';
+import { openRaw } from '../raw/raw.ts';
+import { copyOnWrite } from './copy-on-write.ts';
+import { delayed } from './delay.ts';
+import { injectErrors } from './inject-error.ts';
+import { type LogEntry, logged } from './log.ts';
+import { readOnly } from './readonly.ts';
+
+const memory = (): MemoryFile => new MemoryFile(Buffer.alloc(256 * 1024, 7));
+
+describe('filters', () => {
+  it('log: what is written and flushed, in order, copied', async () => {
+    const log: LogEntry[] = [];
+    const file = logged(memory(), log);
+    const data = Buffer.from([1, 2]);
+    await file.write(5, data);
+    data[0] = 9;
+    await file.flush();
+    await file.writev(7, [Buffer.from([3]), Buffer.from([4])]);
+    await file.truncate(100);
+    expect(log).toEqual([
+      { kind: 'write', offset: 5, data: new Uint8Array([1, 2]) },
+      { kind: 'flush' },
+      { kind: 'write', offset: 7, data: new Uint8Array([3]) },
+      { kind: 'write', offset: 8, data: new Uint8Array([4]) },
+      { kind: 'truncate', sizeBytes: 100 },
+    ]);
+  });
+
+  it('inject-error: the request with that number, as often as told', async () => {
+    const { file, failAt, heal } = injectErrors(memory());
+    failAt('write', 1, 'no-space', 2);
+    await file.write(0, new Uint8Array(1));
+    await file.read(0, new Uint8Array(1));
+    await expect(file.write(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'no-space' });
+    await expect(file.writev(0, [])).rejects.toMatchObject({ code: 'no-space' });
+    await file.write(0, new Uint8Array(1));
+    failAt('flush', 0);
+    heal();
+    await file.flush();
+  });
+
+  it('delay: requests overtake each other', async () => {
+    const order: number[] = [];
+    const file = delayed(
+      memory(),
+      (_kind, offset) => new Promise((resolve) => setTimeout(resolve, 20 - offset)),
+    );
+    const read = async (offset: number): Promise<void> => {
+      await file.read(offset, new Uint8Array(1));
+      order.push(offset);
+    };
+    await Promise.all([read(0), read(18)]);
+    expect(order).toEqual([18, 0]);
+  });
+
+  it('read-only: refuses writes, reads on', async () => {
+    const node = readOnly(await openRaw(memory()));
+    await expect(node.write(0, new Uint8Array(1))).rejects.toMatchObject({ code: 'read-only' });
+    await expect(node.writeZeroes(0, 1)).rejects.toMatchObject({ code: 'read-only' });
+    const back = new Uint8Array(2);
+    await node.read(0, back);
+    expect([...back]).toEqual([7, 7]);
+  });
+
+  it('copy-on-write: two writers of a new cluster both get through; a limit is kept', async () => {
+    const file = memory();
+    const node = copyOnWrite(await openRaw(file), 128 * 1024);
+    await Promise.all([node.write(10, new Uint8Array([1])), node.write(20, new Uint8Array([2]))]);
+    const back = new Uint8Array(30);
+    await node.read(0, back);
+    expect([back[9], back[10], back[20], back[21]]).toEqual([7, 1, 2, 7]);
+    await node.write(100_000, new Uint8Array(10));
+    await expect(node.write(200_000, new Uint8Array(10))).rejects.toMatchObject({ code: 'no-space' });
+    expect(file.bytes.every((byte) => byte === 7)).toBe(true);
+    await expect(node.read(256 * 1024, new Uint8Array(1))).rejects.toMatchObject({ code: 'out-of-bounds' });
+  });
+});
