@@ -1,11 +1,12 @@
 /** Arithmetic and comparison instructions in their register and memory forms. Intel SDM volume 2A, FADD and its kin. */
 import { type CpuState, NEXT } from '../cpu-state.ts';
 import { FLAG_CF, FLAG_PF, FLAG_ZF } from '../eflags.ts';
+import * as L from '../layout.ts';
 import { readSeg16, readSeg32 } from '../operands.ts';
 import { add, divide, multiply } from './arithmetic.ts';
 import { compare, EQUAL, GREATER, LESS } from './compare.ts';
 import { bits, fromDouble, fromInt32, fromSingle } from './convert.ts';
-import { type Extended, IE, set, fp } from './extended.ts';
+import { classify, DE, type Extended, fp, IE, QUIET, set } from './extended.ts';
 import { read64 } from './memory.ts';
 import {
   begin,
@@ -17,6 +18,7 @@ import {
   stackFault,
   store,
   SW_C0,
+  SW_C1,
   SW_C2,
   SW_C3,
   x,
@@ -80,6 +82,7 @@ function withOperand(c: CpuState, operation: number): number {
     return NEXT;
   }
   load(c, 0, x);
+  forgetDenormal();
   calculate(operation, x, y);
   if (finish(c)) store(c, 0, z);
   return NEXT;
@@ -98,6 +101,11 @@ function keepSignaling(): void {
   if ((fp.flags & IE) === 0) return;
   fp.flags &= ~IE;
   set(y, y.se, y.hi & ~0x40000000, y.lo);
+}
+
+/** A denormal operand in memory does not count beside a NaN. */
+function forgetDenormal(): void {
+  if ((fp.flags & DE) !== 0 && classify(x) >= QUIET) fp.flags &= ~DE;
 }
 
 type Apply = (c: CpuState) => number;
@@ -149,6 +157,7 @@ const UNORDERED_CONDITIONS = SW_C0 | SW_C2 | SW_C3;
 function compareWithY(c: CpuState, quiet: boolean): boolean {
   if (isEmpty(c, 0)) return unorderedFault(c);
   load(c, 0, x);
+  forgetDenormal();
   const relation = compare(x, y, quiet);
   const goOn = finish(c);
   setConditions(c, conditions(relation));
@@ -181,7 +190,7 @@ export function fcom(quiet: boolean, pops: number): RegisterOperation {
   };
 }
 
-/** FCOMI and kin: into ZF, PF, CF; OF, SF, AF become 0. */
+/** FCOMI and kin: into ZF, PF, CF; OF, SF, AF become 0; C1 stays. */
 export function fcomi(quiet: boolean, popping: boolean): RegisterOperation {
   return (c, i) => {
     begin(c);
@@ -192,7 +201,9 @@ export function fcomi(quiet: boolean, popping: boolean): RegisterOperation {
       load(c, 0, x);
       load(c, i, y);
       const relation = compare(x, y, quiet);
+      const c1 = c.get(L.FPU_SW) & SW_C1;
       goOn = finish(c);
+      c.set(L.FPU_SW, c.get(L.FPU_SW) | c1);
       if (relation === LESS) flags = FLAG_CF;
       else if (relation === EQUAL) flags = FLAG_ZF;
       else if (relation === GREATER) flags = 0;

@@ -28,18 +28,18 @@ const MEMORY_FLAGS = new Uint8Array(64).fill(UNDEFINED_FLAGS);
 const REGISTER: RegisterOperation[] = new Array<RegisterOperation>(512).fill(undefinedOperation);
 const REGISTER_FLAGS = new Uint8Array(512).fill(UNDEFINED_FLAGS);
 
-function memory(escape: number, reg: number, operation: MemoryOperation, flags = 0): void {
-  MEMORY[(escape & 7) * 8 + reg] = operation;
-  MEMORY_FLAGS[(escape & 7) * 8 + reg] = flags;
+function memory(first: number, reg: number, operation: MemoryOperation, flags = 0): void {
+  MEMORY[(first & 7) * 8 + reg] = operation;
+  MEMORY_FLAGS[(first & 7) * 8 + reg] = flags;
 }
 /** One register encoding: `modrm` C0–FF. */
-function single(escape: number, modrm: number, operation: RegisterOperation, flags = 0): void {
-  REGISTER[(escape & 7) * 64 + (modrm & 63)] = operation;
-  REGISTER_FLAGS[(escape & 7) * 64 + (modrm & 63)] = flags;
+function single(first: number, modrm: number, operation: RegisterOperation, flags = 0): void {
+  REGISTER[(first & 7) * 64 + (modrm & 63)] = operation;
+  REGISTER_FLAGS[(first & 7) * 64 + (modrm & 63)] = flags;
 }
 /** Eight encodings, one for each ST(i). */
-function eight(escape: number, modrm: number, operation: RegisterOperation, flags = 0): void {
-  for (let i = 0; i < 8; i++) single(escape, modrm + i, operation, flags);
+function eight(first: number, modrm: number, operation: RegisterOperation, flags = 0): void {
+  for (let i = 0; i < 8; i++) single(first, modrm + i, operation, flags);
 }
 
 function fillArithmetic(): void {

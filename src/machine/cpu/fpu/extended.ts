@@ -272,6 +272,7 @@ function roundPackSlow(sign: number, exp: number, hi: number, lo: number, rest: 
       fp.flags |= UE;
       exp += WRAP;
       if (exp + r.carry <= 0) {
+        // FSCALE goes farther than that.
         setZero(out, sign);
         fp.flags |= PE;
         return;
@@ -289,11 +290,17 @@ function roundPackSlow(sign: number, exp: number, hi: number, lo: number, rest: 
   }
   if (exp >= EXP_MAX) {
     fp.flags |= OE;
-    if ((fp.masks & OE) !== 0 || exp - WRAP >= EXP_MAX) {
+    if ((fp.masks & OE) !== 0) {
       packHuge(sign, out);
       return;
     }
     exp -= WRAP;
+    if (exp >= EXP_MAX) {
+      fp.flags |= PE;
+      fp.up = 1;
+      setInfinity(out, sign);
+      return;
+    }
   }
   if (r.inexact) fp.flags |= PE;
   if (r.up) fp.up = 1;

@@ -28,6 +28,7 @@ import {
 import { partial, remainder } from './remainder.ts';
 import {
   begin,
+  clearC1,
   finish,
   isEmpty,
   load,
@@ -222,8 +223,7 @@ export function binaryPop(f: (a: Extended, b: Extended, out: Extended) => void):
 /** FDECSTP, FINCSTP: tags stay. */
 export function moveTop(step: number): (c: CpuState) => number {
   return (c) => {
-    begin(c);
-    finish(c);
+    clearC1(c);
     setTop(c, c.get(L.FPU_TOP) + step);
     return NEXT;
   };

@@ -134,12 +134,6 @@ export function finish(c: CpuState): boolean {
   return !before;
 }
 
-/** For stores to memory: an unmasked overflow or underflow also keeps the destination as it is. */
-export function finishStore(c: CpuState): boolean {
-  const deliver = finish(c);
-  return deliver && (fp.flags & ~fp.masks & 0x18) === 0;
-}
-
 /** Stack overflow or underflow. True: masked; the answer is the indefinite, in `z`. */
 export function stackFault(c: CpuState, overflow: boolean): boolean {
   const masked = (c.get(L.FPU_CW) & IE) !== 0;
@@ -154,6 +148,10 @@ export function push(c: CpuState): void {
   if (!isEmpty(c, -1) && !stackFault(c, true)) return;
   setTop(c, c.get(L.FPU_TOP) - 1);
   store(c, 0, z);
+}
+
+export function clearC1(c: CpuState): void {
+  c.set(L.FPU_SW, c.get(L.FPU_SW) & ~SW_C1);
 }
 
 export function setConditions(c: CpuState, bits: number): void {

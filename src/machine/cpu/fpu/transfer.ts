@@ -1,7 +1,7 @@
 /** Loads, stores, exchanges, constants, conditional moves: everything that moves without computing. */
 import { type CpuState, NEXT } from '../cpu-state.ts';
 import { FLAG_CF, FLAG_PF, FLAG_ZF } from '../eflags.ts';
-import { FPU_CW } from '../layout.ts';
+import { FPU_CW, FPU_TOP } from '../layout.ts';
 import { readSeg16, readSeg32, writeSeg16, writeSeg32 } from '../operands.ts';
 import {
   bits,
@@ -15,17 +15,18 @@ import {
   toInteger,
   toSingle,
 } from './convert.ts';
-import { fp, IE, set } from './extended.ts';
+import { fp, IE, PE, set } from './extended.ts';
 import { read64, read80, readBytes, write64, write80, writeBytes } from './memory.ts';
 import {
   begin,
+  clearC1,
   finish,
-  finishStore,
   isEmpty,
   load,
   pop,
   push,
   setEmpty,
+  setTop,
   stackFault,
   store,
   x,
@@ -40,8 +41,13 @@ export type RegisterOperation = (c: CpuState, i: number) => number;
 
 /** Pushes `z` after a conversion that may have raised something. A full stack wins over what the operand is. */
 function pushConverted(c: CpuState): number {
-  if (!isEmpty(c, -1)) push(c);
-  else if (finish(c)) push(c);
+  if (!isEmpty(c, -1)) {
+    push(c);
+    return NEXT;
+  }
+  // An unmasked denormal is reported, yet silicon pushes it.
+  finish(c);
+  if ((fp.flags & ~fp.masks & IE) === 0) push(c);
   return NEXT;
 }
 
@@ -92,14 +98,16 @@ export const fbld: MemoryOperation = (c, seg, offset) => {
 
 export function fldRegister(c: CpuState, i: number): number {
   begin(c);
-  load(c, i, z);
-  if (!isEmpty(c, -1)) push(c);
-  else if (isEmpty(c, i)) {
-    if (stackFault(c, false)) push(c);
-  } else {
-    finish(c);
-    push(c);
+  // A full stack with an empty source counts as underflow.
+  if (isEmpty(c, i)) {
+    if (!stackFault(c, false)) return NEXT;
+    setTop(c, c.get(FPU_TOP) - 1);
+    store(c, 0, z);
+    return NEXT;
   }
+  load(c, i, z);
+  finish(c);
+  push(c);
   return NEXT;
 }
 
@@ -162,7 +170,10 @@ function storing(convert: Convert, write: Write, popping: boolean): MemoryOperat
     convert();
     const withheld = fp.flags & ~fp.masks & ~0x20;
     if (!empty && withheld !== 0) {
-      finishStore(c);
+      // Nothing was stored, so nothing was rounded.
+      fp.flags &= ~PE;
+      fp.up = 0;
+      finish(c);
       return NEXT;
     }
     write(c, seg, offset);
@@ -230,27 +241,26 @@ export function fxch(c: CpuState, i: number): number {
 }
 
 export function ffree(c: CpuState, i: number): number {
+  clearC1(c);
   setEmpty(c, i);
   return NEXT;
 }
 /** Undocumented, and used by compilers of the 287's time. */
 export function ffreep(c: CpuState, i: number): number {
+  clearC1(c);
   setEmpty(c, i);
   pop(c);
   return NEXT;
 }
 
-/** FCMOVcc: `mask` of EFLAGS, moved when any of it is set (`want` true) or none is. */
+/** FCMOVcc, which leaves C1 alone: `mask` of EFLAGS, moved when any of it is set (`want` true) or none is. */
 function conditionalMove(mask: number, want: boolean): RegisterOperation {
   return (c, i) => {
-    begin(c);
-    const moves = ((c.eflags() & mask) !== 0) === want;
     if (isEmpty(c, 0) || isEmpty(c, i)) {
-      if (stackFault(c, false) && moves) store(c, 0, z);
+      if (stackFault(c, false)) store(c, 0, z);
       return NEXT;
     }
-    finish(c);
-    if (moves) {
+    if (((c.eflags() & mask) !== 0) === want) {
       load(c, i, z);
       store(c, 0, z);
     }

@@ -49,7 +49,8 @@ export function enter(c: CpuState): number {
   const level = immediate2(c) & 31;
   beginFrame(c);
   pushBy(c, size32, c.reg32(EBP));
-  const framePointer = frame.sp;
+  // On a 16-bit stack the upper half of ESP goes along.
+  const framePointer = (c.reg32(4) & ~frame.mask) | frame.sp;
   if (level > 0) {
     let bp = c.reg32(EBP);
     for (let i = 1; i < level; i++) {
@@ -61,7 +62,7 @@ export function enter(c: CpuState): number {
   frame.sp = ((frame.sp - bytes) & frame.mask) >>> 0;
   probeWrite(c, segmentCheck(c, L.SS, frame.sp, step, true), step, frame.user);
   commitFrame(c);
-  if (size32) c.setReg32(EBP, frame.mask === -1 ? framePointer : (c.reg32(4) & ~frame.mask) | framePointer);
+  if (size32) c.setReg32(EBP, framePointer);
   else c.setReg16(EBP, framePointer & 0xffff);
   return NEXT;
 }

@@ -1,7 +1,7 @@
 /**
  * Hardware task switches: 16- and 32-bit TSS, by JMP, CALL, IRET and task gates. Intel SDM 3A, 7.3.
  * Up to the commit point everything faults in the old task; behind it in the new one, as on silicon.
- * Not emulated: the upper halves of general registers after a switch to a 16-bit TSS are zero, not undefined.
+ * After a switch to a 16-bit TSS the upper halves of the general registers are all ones (undefined; so on silicon and in test386).
  */
 import { CR0_PG, CR0_TS, CR4_PAE, type CpuState, EXC_GP, EXC_NP, EXC_TS } from '../cpu-state.ts';
 import { FLAG_NT, FLAG_VM } from '../eflags.ts';
@@ -112,7 +112,7 @@ function readImage(c: CpuState, base: number, size32: boolean): void {
     image[TRAP_FIELD] = readLinear16(c, (base + 0x64) | 0, 0) & 1;
     return;
   }
-  for (let i = 0; i < 8; i++) image[i] = readLinear16(c, (base + 0x12 + i * 2) | 0, 0);
+  for (let i = 0; i < 8; i++) image[i] = 0xffff0000 | readLinear16(c, (base + 0x12 + i * 2) | 0, 0);
   for (let i = 0; i < 4; i++) image[SEGMENTS + i] = readLinear16(c, (base + 0x22 + i * 2) | 0, 0);
   image[SEGMENTS + L.FS] = 0;
   image[SEGMENTS + L.GS] = 0;
