@@ -69,6 +69,8 @@ interface PendingFree {
 
 export class Refcounts {
   readonly order: number;
+  /** Greatest count. */
+  readonly max: number;
   /** Entries of a block. */
   readonly blockEntries: number;
   /** The refcount table as on disk; replaced by a transaction. */
@@ -80,12 +82,15 @@ export class Refcounts {
   readonly #cache: TableCache;
   /** No free cluster lies below. */
   #hint = 1;
+  /** Something was freed since the last search began: what it finds is not the first free cluster any more. */
+  #lowered = false;
   #pending: PendingFree[] = [];
 
   constructor(file: string, clusterSize: number, order: number, table: Buffer, cache: TableCache) {
     this.#file = file;
     this.#clusterSize = clusterSize;
     this.order = order;
+    this.max = maxRefcount(order);
     this.blockEntries = (clusterSize * 8) >> order;
     this.table = table;
     this.#cache = cache;
@@ -128,7 +133,8 @@ export class Refcounts {
 
   /**
    * Up to `count` neighbouring free clusters (all of them if `exact`), not marked as used. `shadow` gives what a
-   * transaction has made of a block: free is what is free before and after it.
+   * transaction has made of a block: free is what is free before and after it. `start`: where to begin, default at the
+   * first cluster that may be free.
    */
   async findFree(
     count: number,
@@ -137,6 +143,8 @@ export class Refcounts {
     start = this.#hint,
   ): Promise<FreeRun> {
     let first = -1;
+    let hinted = start !== this.#hint;
+    this.#lowered = false;
     for (let cluster = start; ; ) {
       const index = Math.floor(cluster / this.blockEntries);
       const base = await this.block(index);
@@ -144,10 +152,13 @@ export class Refcounts {
       const end = (index + 1) * this.blockEntries;
       for (; cluster < end; cluster++) {
         const at = cluster % this.blockEntries;
-        const used =
-          (base !== undefined && getRefcount(base, at, this.order) !== 0) ||
-          (next !== undefined && getRefcount(next, at, this.order) !== 0) ||
-          this.reserved.has(cluster);
+        let used = base !== undefined && getRefcount(base, at, this.order) !== 0;
+        if (!used) {
+          if (!hinted && !this.#lowered) this.#hint = cluster;
+          hinted = true;
+          used =
+            (next !== undefined && getRefcount(next, at, this.order) !== 0) || this.reserved.has(cluster);
+        }
         if (!used) {
           if (first < 0) first = cluster;
           if (cluster - first + 1 === count) return { cluster: first, count };
@@ -164,7 +175,7 @@ export class Refcounts {
     for (let cluster = run.cluster; cluster < run.cluster + run.count; cluster++) {
       await this.change(cluster, 1);
     }
-    this.#hint = run.cluster + run.count;
+    if (!this.#lowered) this.#hint = run.cluster + run.count;
   }
 
   /** In the cached block, at once. */
@@ -174,7 +185,7 @@ export class Refcounts {
     const at = cluster % this.blockEntries;
     const value = (block === undefined ? 0 : getRefcount(block, at, this.order)) + delta;
     if (block === undefined || value < 0) throw this.underflow(cluster);
-    if (value > maxRefcount(this.order)) throw this.overflow(cluster);
+    if (value > this.max) throw this.overflow(cluster);
     setRefcount(block, at, this.order, value);
     this.#cache.markDirty(this.blockOffset(index), block);
     if (value === 0) this.freed(cluster);
@@ -182,6 +193,7 @@ export class Refcounts {
 
   /** Searches begin no later than here from now on. */
   freed(cluster: number): void {
+    this.#lowered = true;
     if (cluster < this.#hint) this.#hint = cluster;
   }
 
@@ -202,8 +214,8 @@ export class Refcounts {
       section: 'refcount block',
       field: `cluster ${cluster}`,
       offset: cluster * this.#clusterSize,
-      found: maxRefcount(this.order) + 1,
-      expected: `at most ${maxRefcount(this.order)}`,
+      found: this.max + 1,
+      expected: `at most ${this.max}`,
     });
   }
 

@@ -51,10 +51,16 @@ export function checkedKind(image: Qcow2Image, table: Buffer, entry: number): Cl
   return kind;
 }
 
-/** Calls `visit` with each cluster number that the table refers to, once a reference. */
-export function forEachReference(image: Qcow2Image, table: Buffer, visit: (cluster: number) => void): void {
+/** Calls `visit` with each cluster number that entries `from` … `to` - 1 refer to, once a reference. */
+export function forEachReference(
+  image: Qcow2Image,
+  table: Buffer,
+  visit: (cluster: number) => void,
+  from = 0,
+  to = image.l2Entries,
+): void {
   const { clusterSize } = image;
-  for (let entry = 0; entry < image.l2Entries; entry++) {
+  for (let entry = from; entry < to; entry++) {
     const at = entry * 8;
     if (table.readUInt32BE(at) === 0 && table.readUInt32BE(at + 4) === 0) continue;
     if (checkedKind(image, table, entry) === COMPRESSED) {

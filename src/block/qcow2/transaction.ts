@@ -10,7 +10,7 @@ import { setEntry } from './be64.ts';
 import { HEADER_PATCH_BYTES, patchHeader, type Qcow2Header } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_REFCOUNT_TABLE_BYTES } from './limits.ts';
-import { getRefcount, maxRefcount, setRefcount } from './refcount.ts';
+import { getRefcount, setRefcount } from './refcount.ts';
 import { forEachReference } from './references.ts';
 import type { Snapshot } from './snapshot-table.ts';
 
@@ -28,6 +28,9 @@ interface PendingWrite {
 /** Written out early when more is waiting. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024;
 
+/** Bits of an entry's upper half that a plain data cluster below 2^44 bytes has clear (COPIED apart). */
+const PLAIN_HI_MASK = 0x7fff_f000;
+
 /** Needs the image's mutex from its creation until commit; a snapshot operation also the gate. */
 export class Transaction {
   /** Fields of the state to come. */
@@ -40,6 +43,8 @@ export class Transaction {
   readonly #freed: number[] = [];
   #l1: Buffer | undefined;
   #snapshots: { list: readonly Snapshot[]; bytes: number } | undefined;
+  /** Behind the last allocation, so that many of them do not search the same clusters again. */
+  #searchFrom: number | undefined;
   #memoIndex = -1;
   #memoData: Buffer | undefined;
 
@@ -82,14 +87,14 @@ export class Transaction {
     const at = cluster % refcounts.blockEntries;
     const value = getRefcount(data, at, refcounts.order) + delta;
     if (value < 0) throw refcounts.underflow(cluster);
-    if (value > maxRefcount(refcounts.order)) throw refcounts.overflow(cluster);
+    if (value > refcounts.max) throw refcounts.overflow(cluster);
     setRefcount(data, at, refcounts.order, value);
     if (value === 0) this.#freed.push(cluster);
   }
 
   async set(cluster: number, value: number): Promise<void> {
     const { refcounts } = this.#image;
-    if (value > maxRefcount(refcounts.order)) throw refcounts.overflow(cluster);
+    if (value > refcounts.max) throw refcounts.overflow(cluster);
     const data = await this.block(Math.floor(cluster / refcounts.blockEntries));
     setRefcount(data, cluster % refcounts.blockEntries, refcounts.order, value);
     if (value === 0) this.#freed.push(cluster);
@@ -97,21 +102,29 @@ export class Transaction {
 
   /** One reference more or less to every cluster that an L2 table's entries name. */
   async changeEntries(table: Buffer, delta: number): Promise<void> {
+    const { clusterBits, clusterSize, l2Entries } = this.#image;
     const { blockEntries } = this.#image.refcounts;
-    const missing = new Set<number>();
-    forEachReference(this.#image, table, (cluster) => {
-      const index = Math.floor(cluster / blockEntries);
-      if (!this.#blocks.has(index)) missing.add(index);
-    });
-    for (const index of missing) await this.block(index);
-    forEachReference(this.#image, table, (cluster) => {
-      const index = Math.floor(cluster / blockEntries);
-      if (index !== this.#memoIndex) {
-        this.#memoIndex = index;
-        this.#memoData = this.#blocks.get(index)!.data;
+    const hiUnit = 2 ** (32 - clusterBits);
+    for (let entry = 0; entry < l2Entries; entry++) {
+      const hi = table.readUInt32BE(entry * 8);
+      const lo = table.readUInt32BE(entry * 8 + 4);
+      if (hi === 0 && lo === 0) continue;
+      if ((hi & PLAIN_HI_MASK) !== 0 || (lo & (clusterSize - 1)) !== 0) {
+        await this.#changeEntry(table, entry, delta);
+        continue;
       }
+      // Nearly all entries: a data cluster below 2^44 bytes. This loop is what a snapshot costs.
+      const cluster = (hi & 0xfff) * hiUnit + (lo >>> clusterBits);
+      const index = Math.floor(cluster / blockEntries);
+      if (index !== this.#memoIndex) await this.block(index);
       this.#bump(this.#memoData!, cluster, delta);
-    });
+    }
+  }
+
+  async #changeEntry(table: Buffer, entry: number, delta: number): Promise<void> {
+    const clusters: number[] = [];
+    forEachReference(this.#image, table, (cluster) => clusters.push(cluster), entry, entry + 1);
+    for (const cluster of clusters) await this.change(cluster, delta);
   }
 
   async changeRange(offset: number, bytes: number, delta: number): Promise<void> {
@@ -125,7 +138,13 @@ export class Transaction {
     const { clusterSize, refcounts } = this.#image;
     const count = Math.ceil(bytes / clusterSize);
     if (count === 0) return 0;
-    const run = await refcounts.findFree(count, true, (index) => this.#blocks.get(index)?.data);
+    const run = await refcounts.findFree(
+      count,
+      true,
+      (index) => this.#blocks.get(index)?.data,
+      this.#searchFrom,
+    );
+    this.#searchFrom = run.cluster + count;
     await this.#image.metadata.guard(run.cluster * clusterSize, count);
     for (let i = 0; i < count; i++) await this.change(run.cluster + i, 1);
     this.#image.noteEnd((run.cluster + count) * clusterSize);

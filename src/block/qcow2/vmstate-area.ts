@@ -35,6 +35,7 @@ export class Qcow2VmStateWriter implements VmStateWriter {
   /** Where a shared cluster came from: gone with its snapshot. */
   readonly #sharedFrom = new Set<Snapshot>();
   readonly #reserved: number[] = [];
+  #searchFrom: number | undefined;
   #extentNext = 0;
   #extentEnd = 0;
   #state: 'open' | 'done' = 'open';
@@ -89,7 +90,8 @@ export class Qcow2VmStateWriter implements VmStateWriter {
         if (this.#extentNext !== this.#extentEnd) return;
         const wanted = Math.max(count, Math.ceil(EXTENT_BYTES / this.clusterBytes));
         const { refcounts } = this.#image;
-        const run = await refcounts.findFree(wanted, true);
+        const run = await refcounts.findFree(wanted, true, undefined, this.#searchFrom);
+        this.#searchFrom = run.cluster + run.count;
         await this.#image.metadata.guard(run.cluster * this.clusterBytes, run.count);
         for (let i = 0; i < run.count; i++) {
           refcounts.reserved.add(run.cluster + i);
