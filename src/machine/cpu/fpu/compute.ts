@@ -6,7 +6,7 @@ import { readSeg16, readSeg32 } from '../operands.ts';
 import { add, divide, multiply } from './arithmetic.ts';
 import { compare, EQUAL, GREATER, LESS } from './compare.ts';
 import { bits, fromDouble, fromInt32, fromSingle } from './convert.ts';
-import { classify, DE, type Extended, fp, IE, QUIET, set } from './extended.ts';
+import { classify, DE, type Extended, fp, IE, QUIET, set, ZE } from './extended.ts';
 import { read64 } from './memory.ts';
 import {
   begin,
@@ -84,6 +84,7 @@ function withOperand(c: CpuState, operation: number): number {
   load(c, 0, x);
   forgetDenormal();
   calculate(operation, x, y);
+  if ((fp.flags & ZE) !== 0) fp.flags &= ~DE;
   if (finish(c)) store(c, 0, z);
   return NEXT;
 }
@@ -103,7 +104,7 @@ function keepSignaling(): void {
   set(y, y.se, y.hi & ~0x40000000, y.lo);
 }
 
-/** A denormal operand in memory does not count beside a NaN. */
+/** A denormal operand in memory does not count beside a NaN (nor, later, beside a division by zero). */
 function forgetDenormal(): void {
   if ((fp.flags & DE) !== 0 && classify(x) >= QUIET) fp.flags &= ~DE;
 }

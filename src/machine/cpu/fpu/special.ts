@@ -29,6 +29,7 @@ import { partial, remainder } from './remainder.ts';
 import {
   begin,
   clearC1,
+  clearC2,
   finish,
   isEmpty,
   load,
@@ -91,6 +92,7 @@ export function fprem(nearest: boolean): (c: CpuState) => number {
   return (c) => {
     begin(c);
     if (isEmpty(c, 0) || isEmpty(c, 1)) {
+      clearC2(c);
       if (stackFault(c, false)) store(c, 0, z);
       return NEXT;
     }

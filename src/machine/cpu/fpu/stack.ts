@@ -154,6 +154,10 @@ export function clearC1(c: CpuState): void {
   c.set(L.FPU_SW, c.get(L.FPU_SW) & ~SW_C1);
 }
 
+export function clearC2(c: CpuState): void {
+  c.set(L.FPU_SW, c.get(L.FPU_SW) & ~SW_C2);
+}
+
 export function setConditions(c: CpuState, bits: number): void {
   c.set(L.FPU_SW, (c.get(L.FPU_SW) & ~SW_CONDITIONS) | bits);
 }

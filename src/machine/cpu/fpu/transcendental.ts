@@ -18,6 +18,7 @@ import {
   MIN,
   nanOperand,
   nanOperands,
+  PE,
   set,
   setInfinity,
   setZero,
@@ -41,11 +42,11 @@ import {
 import { binaryPop, unary } from './special.ts';
 import {
   begin,
+  clearC2,
   finish,
   isEmpty,
   load,
   push,
-  setConditions,
   setTop,
   stackFault,
   store,
@@ -100,13 +101,14 @@ function circular(wanted: number): (c: CpuState) => number {
   return (c) => {
     begin(c);
     if (isEmpty(c, 0)) {
+      clearC2(c);
       if (stackFault(c, false)) store(c, 0, z);
       return NEXT;
     }
     load(c, 0, x);
     if (outOfRange() && x.hi < 0) {
       finish(c);
-      setConditions(c, SW_C2);
+      c.set(L.FPU_SW, c.get(L.FPU_SW) | SW_C2);
       return NEXT;
     }
     circularValue(wanted);
@@ -114,10 +116,6 @@ function circular(wanted: number): (c: CpuState) => number {
     clearC2(c);
     return NEXT;
   };
-}
-
-function clearC2(c: CpuState): void {
-  c.set(L.FPU_SW, c.get(L.FPU_SW) & ~SW_C2);
 }
 
 function circularValue(wanted: number): void {
@@ -152,7 +150,7 @@ function circularPair(tangent: boolean): (c: CpuState) => number {
     load(c, 0, x);
     if (outOfRange() && x.hi < 0) {
       finish(c);
-      setConditions(c, SW_C2);
+      c.set(L.FPU_SW, c.get(L.FPU_SW) | SW_C2);
       return NEXT;
     }
     pairValue(tangent);
@@ -215,8 +213,9 @@ function powerValue(from: Extended, out: Extended): void {
   if (kind === DENORMAL) fp.flags |= DE;
   const exp = from.se & EXP_MAX;
   if (exp >= BIAS) {
+    // Silicon calls all of these inexact. 2^±1 − 1 is right; beyond, it gives the operand back.
+    fp.flags |= PE;
     if (exp === BIAS && from.hi === MIN && from.lo === 0) {
-      // 2^±1 − 1 is exact.
       if (sign !== 0) set(out, 0x8000 | (BIAS - 1), MIN, 0);
       else set(out, BIAS, MIN, 0);
     } else set(out, from.se, from.hi, from.lo);
@@ -276,7 +275,8 @@ function logValue(from: Extended, factor: Extended, out: Extended): void {
     fp.precision = 64;
     const flags = fp.flags;
     multiply(out, factor, out);
-    fp.flags |= flags;
+    // Silicon does not notice that this is exact.
+    fp.flags |= flags | PE;
     return;
   }
   widen(from, a);
@@ -298,13 +298,18 @@ function logPlusOneValue(from: Extended, factor: Extended, out: Extended): void 
   const kf = classify(factor);
   if (nanOperands(from, k, factor, kf, out)) return;
   const sign = from.se >> 15;
-  // x ≤ −1 has no logarithm.
-  if (sign !== 0 && (from.se & EXP_MAX) >= BIAS) {
+  if (k === INFINITY && sign !== 0) {
     invalid(out);
     return;
   }
   if (k === DENORMAL || kf === DENORMAL) fp.flags |= DE;
   if (specialProduct(k === INFINITY || k === ZERO ? k : DENORMAL, sign, factor, kf, out)) return;
+  if (sign !== 0 && (from.se & EXP_MAX) >= BIAS) {
+    // x ≤ −1 has no logarithm: silicon gives the operand back.
+    fp.flags |= PE;
+    set(out, from.se, from.hi, from.lo);
+    return;
+  }
   widen(from, a);
   logarithmPlusOne(a, result);
   timesFactor(factor, out);
