@@ -1,0 +1,112 @@
+/** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
+import type { CharDescription } from '../host/chardev/spec.ts';
+
+export type DriveInterface = 'ide' | 'floppy';
+
+export interface DriveConfig {
+  readonly where: string;
+  readonly file: string | undefined;
+  readonly interface: DriveInterface;
+  readonly media: 'disk' | 'cdrom';
+  /** Position as asked for; chosen later if undefined. */
+  readonly index: number | undefined;
+  readonly bus: number | undefined;
+  readonly unit: number | undefined;
+  readonly format: string | undefined;
+  readonly readOnly: boolean;
+  readonly snapshot: boolean | undefined;
+  readonly id: string | undefined;
+  readonly serial: string | undefined;
+  /** Keys that no block driver of ours knows: reported when the format is known. */
+  readonly unknownKeys: readonly string[];
+}
+
+export interface CharConfig extends CharDescription {
+  /** Name of a `-chardev`, which several users may share. */
+  readonly id?: string;
+  readonly where: string;
+}
+
+export interface MonitorConfig extends CharConfig {
+  readonly mode: 'readline';
+}
+
+export interface Config {
+  machineType: string;
+  ramBytes: number;
+  cpuModel: string;
+  drives: DriveConfig[];
+  bios: string | undefined;
+  dataDirs: string[];
+  kernel: string | undefined;
+  initrd: string | undefined;
+  append: string | undefined;
+  vga: 'std' | 'none' | undefined;
+  serials: CharConfig[];
+  monitors: MonitorConfig[];
+  chardevs: Map<string, CharConfig>;
+  noGraphic: boolean;
+  noDefaults: boolean;
+  startPaused: boolean;
+  snapshot: boolean;
+  loadvm: string | undefined;
+  icount: { shift: number; sleep: boolean } | undefined;
+  rtcBase: 'utc' | 'localtime' | number;
+  rtcClock: 'host' | 'vm' | 'rt';
+  noReboot: boolean;
+  noShutdown: boolean;
+  debugExit: { iobase: number; iosize: number } | undefined;
+  bootOrder: string | undefined;
+  bootOnce: string | undefined;
+  bootMenu: boolean | undefined;
+  bootMenuWaitMs: number | undefined;
+  name: string | undefined;
+  uuid: Uint8Array | undefined;
+  pidFile: string | undefined;
+  logItems: Set<string>;
+  logFile: string | undefined;
+  /** Things accepted but without effect; told on stderr. */
+  warnings: string[];
+}
+
+export const DEFAULT_RAM_BYTES: number = 128 * 1024 * 1024;
+export const MACHINE_TYPE = 'pc-i440fx-7.2';
+
+export function emptyConfig(): Config {
+  return {
+    machineType: MACHINE_TYPE,
+    ramBytes: DEFAULT_RAM_BYTES,
+    cpuModel: 'pentium3',
+    drives: [],
+    bios: undefined,
+    dataDirs: [],
+    kernel: undefined,
+    initrd: undefined,
+    append: undefined,
+    vga: undefined,
+    serials: [],
+    monitors: [],
+    chardevs: new Map(),
+    noGraphic: false,
+    noDefaults: false,
+    startPaused: false,
+    snapshot: false,
+    loadvm: undefined,
+    icount: undefined,
+    rtcBase: 'utc',
+    rtcClock: 'host',
+    noReboot: false,
+    noShutdown: false,
+    debugExit: undefined,
+    bootOrder: undefined,
+    bootOnce: undefined,
+    bootMenu: undefined,
+    bootMenuWaitMs: undefined,
+    name: undefined,
+    uuid: undefined,
+    pidFile: undefined,
+    logItems: new Set(),
+    logFile: undefined,
+    warnings: [],
+  };
+}

@@ -1,0 +1,179 @@
+/** `-drive` and its short forms, and where each drive sits: QEMU's rules (blockdev.c) and names (`ide0-hd0`). */
+import type { DriveConfig, DriveInterface } from './config.ts';
+import { type Pair, parseBoolean, parseNumber, parsePairs, UsageError } from './grammar.ts';
+
+/** Keys of `-drive` that are understood; those of a block driver are checked when the image is opened. */
+const KEYS = new Set([
+  'file',
+  'format',
+  'driver',
+  'if',
+  'index',
+  'bus',
+  'unit',
+  'media',
+  'cache',
+  'snapshot',
+  'readonly',
+  'read-only',
+  'id',
+  'discard',
+  'aio',
+  'detect-zeroes',
+  'serial',
+  'werror',
+  'rerror',
+  'copy-on-read',
+]);
+const CACHE_MODES = new Set(['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe']);
+const DISCARD_MODES = new Set(['ignore', 'off', 'unmap', 'on']);
+const ERROR_ACTIONS = new Set(['ignore', 'stop', 'report', 'enospc', 'auto']);
+/** Interfaces that QEMU knows and this machine has not. */
+const FOREIGN_INTERFACES = new Set(['scsi', 'sd', 'mtd', 'pflash', 'virtio', 'none', 'xen']);
+
+/** `-drive`. */
+export function parseDrive(text: string, where: string): DriveConfig {
+  const pairs = parsePairs(text);
+  const values = new Map(pairs.map(({ key, value }) => [key, value ?? 'on']));
+  const get = (key: string) => values.get(key);
+  const flag = (key: string) => {
+    const value = get(key);
+    return value === undefined
+      ? undefined
+      : parseBoolean(key === 'readonly' ? 'read-only' : key, value, where);
+  };
+  const number = (key: string) => {
+    const value = get(key);
+    return value === undefined ? undefined : parseNumber(key, value, where);
+  };
+  const media = get('media') ?? 'disk';
+  if (media !== 'disk' && media !== 'cdrom') throw new UsageError(`${where}: '${media}' invalid media`);
+  checkChoices(values, where);
+  return {
+    where,
+    file: get('file') === '' ? undefined : get('file'),
+    interface: parseInterface(get('if') ?? 'ide', where),
+    media,
+    index: number('index'),
+    bus: number('bus'),
+    unit: number('unit'),
+    format: get('format') ?? get('driver'),
+    readOnly: flag('readonly') ?? flag('read-only') ?? false,
+    snapshot: flag('snapshot'),
+    id: get('id'),
+    serial: get('serial'),
+    unknownKeys: unknownKeys(pairs),
+  };
+}
+
+function unknownKeys(pairs: readonly Pair[]): string[] {
+  return pairs.filter(({ key }) => !KEYS.has(key)).map(({ key }) => key);
+}
+
+function parseInterface(name: string, where: string): DriveInterface {
+  if (name === 'ide' || name === 'floppy') return name;
+  if (FOREIGN_INTERFACES.has(name)) {
+    throw new UsageError(
+      `${where}: machine type does not support if=${name}\n(this machine has if=ide and if=floppy)`,
+    );
+  }
+  throw new UsageError(`${where}: unsupported bus type '${name}'`);
+}
+
+function checkChoices(values: ReadonlyMap<string, string>, where: string): void {
+  const check = (key: string, allowed: ReadonlySet<string>, message: (value: string) => string) => {
+    const value = values.get(key);
+    if (value !== undefined && !allowed.has(value)) throw new UsageError(`${where}: ${message(value)}`);
+  };
+  check('cache', CACHE_MODES, () => 'invalid cache option');
+  check('discard', DISCARD_MODES, () => 'Invalid discard option');
+  check('aio', new Set(['threads', 'native', 'io_uring']), () => 'invalid aio option');
+  check(
+    'detect-zeroes',
+    new Set(['on', 'off', 'unmap']),
+    (v) => `Parameter 'detect-zeroes' does not accept value '${v}'`,
+  );
+  check('werror', ERROR_ACTIONS, (v) => `'${v}' invalid write error action`);
+  check('rerror', ERROR_ACTIONS, (v) => `'${v}' invalid read error action`);
+}
+
+/** `-hda` … `-hdd`, `-cdrom`, `-fda`, `-fdb`, and a file name alone. */
+export function simpleDrive(
+  file: string,
+  where: string,
+  place: { interface: DriveInterface; media: 'disk' | 'cdrom'; index: number },
+): DriveConfig {
+  return {
+    where,
+    file: file === '' ? undefined : file,
+    ...place,
+    bus: undefined,
+    unit: undefined,
+    format: undefined,
+    readOnly: false,
+    snapshot: undefined,
+    id: undefined,
+    serial: undefined,
+    unknownKeys: [],
+  };
+}
+
+export interface PlacedDrive {
+  readonly config: DriveConfig;
+  readonly device: string;
+  readonly kind: 'disk' | 'cdrom' | 'floppy';
+  /** IDE position 0–3, floppy 0–1. */
+  readonly index: number;
+}
+
+/** Drives on a bus: unit 0 and 1. */
+const UNITS: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 2 };
+const BUSES: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 1 };
+
+/**
+ * Gives every drive its place. Refuses two in one place, as QEMU does. The order stays that of the command line: the first
+ * writable disk holds the VM state, in QEMU too.
+ */
+export function placeDrives(drives: readonly DriveConfig[]): PlacedDrive[] {
+  const placed: PlacedDrive[] = [];
+  const isTaken = (kind: DriveInterface, index: number) =>
+    placed.some((p) => p.config.interface === kind && p.index === index);
+  for (const config of drives) {
+    const { interface: kind, where } = config;
+    const units = UNITS[kind];
+    if (config.index !== undefined && (config.bus !== undefined || config.unit !== undefined)) {
+      throw new UsageError(`${where}: index cannot be used with bus and unit`);
+    }
+    let index = config.index;
+    if (index === undefined && config.unit !== undefined) index = (config.bus ?? 0) * units + config.unit;
+    if (index === undefined) {
+      index = (config.bus ?? 0) * units;
+      while (isTaken(kind, index)) index++;
+    }
+    const bus = Math.floor(index / units);
+    const unit = index % units;
+    if (bus >= BUSES[kind] || (config.unit ?? 0) >= units) {
+      throw new UsageError(`${where}: machine type does not support if=${kind},bus=${bus},unit=${unit}`);
+    }
+    if (isTaken(kind, index)) {
+      throw new UsageError(`${where}: drive with bus=${bus}, unit=${unit} (index=${index}) exists`);
+    }
+    placed.push({ config, index, ...named(config, bus, unit) });
+  }
+  checkNames(placed);
+  return placed;
+}
+
+function named(config: DriveConfig, bus: number, unit: number): Pick<PlacedDrive, 'device' | 'kind'> {
+  if (config.interface === 'floppy') return { device: config.id ?? `floppy${unit}`, kind: 'floppy' };
+  const medium = config.media === 'cdrom' ? 'cd' : 'hd';
+  return { device: config.id ?? `ide${bus}-${medium}${unit}`, kind: config.media };
+}
+
+function checkNames(placed: readonly PlacedDrive[]): void {
+  const seen = new Set<string>();
+  for (const { device, config } of placed) {
+    if (seen.has(device)) throw new UsageError(`${config.where}: Duplicate ID '${device}' for drive`);
+    seen.add(device);
+  }
+}

@@ -1,0 +1,96 @@
+/** One run of the program: a machine with its monitors, from the first instruction to the exit code. */
+import { rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import type { Machine } from '../machine/machine.ts';
+import type { Characters } from './characters.ts';
+import type { Config } from './config.ts';
+import { startLog } from './log.ts';
+
+export interface SessionOptions {
+  readonly config: Config;
+  readonly machine: Machine;
+  readonly characters: Characters;
+  readonly program: string;
+  readonly notice: (message: string) => void;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #done: Promise<number>;
+  #finish: (code: number) => void = () => {};
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  /** Ends the program with this exit code. The first call counts. */
+  finish(code: number): void {
+    this.#finish(code);
+  }
+
+  async run(): Promise<number> {
+    const { config, machine, characters, notice } = this.#options;
+    const removeSignals = this.#handleSignals();
+    try {
+      this.#listen();
+      const stopLog = startLog(machine, config.logItems, config.logFile);
+      characters.serials.forEach((link, n) => {
+        const port = machine.serial(n);
+        if (link !== undefined && port !== undefined) link.connect(port.receiver, () => machine.wake());
+      });
+      if (config.loadvm !== undefined) {
+        const { notices } = await machine.loadvm(config.loadvm);
+        for (const line of notices) notice(line);
+      }
+      characters.start();
+      if (!config.startPaused) machine.start();
+      const code = await this.#done;
+      await machine.close();
+      stopLog();
+      return code;
+    } finally {
+      removeSignals();
+      if (config.pidFile !== undefined) await rm(config.pidFile, { force: true });
+    }
+  }
+
+  #listen(): void {
+    const { machine, config, notice } = this.#options;
+    machine.on('exit', ({ code }) => this.finish(code));
+    machine.on('shutdown', () => {
+      if (!config.noShutdown) this.finish(0);
+    });
+    machine.on('io-error', ({ device, operation, error }) => {
+      notice(`${device}: ${operation} failed: ${error.message}`);
+    });
+  }
+
+  /** SIGINT, SIGTERM and SIGHUP end the machine in order, with exit code 0, as QEMU. */
+  #handleSignals(): () => void {
+    const numbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+    const handlers = Object.entries(numbers).map(([name, number]) => {
+      const handler = () => {
+        // The sender is not told to us; the parent process is the likely one.
+        const parent = commandOf(process.ppid);
+        this.#options.notice(`terminating on signal ${number} from pid ${process.ppid} (${parent})`);
+        this.finish(0);
+      };
+      process.on(name, handler);
+      return () => process.off(name, handler);
+    });
+    return () => {
+      for (const remove of handlers) remove();
+    };
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '<unknown process>';
+  }
+}

@@ -1,0 +1,28 @@
+/** Time and turns of the event loop, from Node. */
+import { performance } from 'node:perf_hooks';
+import type { HostServices } from '../machine/host-services.ts';
+
+/** Sleeps shorter than this are spent in turns of the event loop: Node's timers are no finer, ms. */
+const FINEST_TIMER_MS = 1;
+
+export const nodeHost: HostServices = {
+  now: () => Math.floor(performance.now() * 1e6),
+  wallClock: () => Date.now(),
+  yield: () => new Promise((resolve) => setImmediate(resolve)),
+  sleep(ms) {
+    let wake: () => void = () => {};
+    const done = new Promise<void>((resolve) => {
+      if (ms < FINEST_TIMER_MS) {
+        wake = resolve;
+        setImmediate(resolve);
+        return;
+      }
+      const timer = setTimeout(resolve, Math.floor(ms));
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    return { done, wake };
+  },
+};

@@ -1,0 +1,31 @@
+/**
+ * Raw mode of the controlling terminal, undone on every way out: normal exit, `process.exit`, uncaught exception, signal,
+ * stop and continue.
+ */
+import type { ReadStream } from 'node:tty';
+
+let restore: (() => void) | undefined;
+
+/** Puts the terminal on stdin into raw mode, if there is one. Undone by {@link restoreTerminal} and at exit. */
+export function rawTerminal(): void {
+  const stdin = process.stdin as ReadStream;
+  if (!stdin.isTTY || restore !== undefined) return;
+  const raw = () => stdin.setRawMode(true);
+  raw();
+  const undo = () => {
+    stdin.setRawMode(false);
+  };
+  // A shell that took the terminal back put it into its own mode.
+  process.on('SIGCONT', raw);
+  process.on('exit', undo);
+  restore = () => {
+    process.off('SIGCONT', raw);
+    process.off('exit', undo);
+    undo();
+  };
+}
+
+export function restoreTerminal(): void {
+  restore?.();
+  restore = undefined;
+}
