@@ -62,6 +62,36 @@ export interface Snapshotting {
   deleteSnapshot(idOrTag: string): Promise<void>;
   /** Reads VM state of a snapshot without applying it, at a byte offset within the VM state. */
   readVmState(idOrTag: string, offset: number, target: Uint8Array): Promise<void>;
+  /** VM state of a snapshot with its place in the file, for who reads parts of it later (lazy loadvm). */
+  openVmState?(idOrTag: string): Promise<VmStateHandle>;
+}
+
+/** {@link VmStateHandle.hostOffsets} of a cluster that reads as zero, and of one that is compressed. */
+export const CLUSTER_ZERO = 0;
+export const CLUSTER_COMPRESSED = -1;
+
+/**
+ * The VM state of one snapshot, mapped. It stays as it is for as long as the snapshot is there: whoever deletes or
+ * replaces the snapshot sees to it that nobody reads by a handle any more.
+ */
+export interface VmStateHandle {
+  readonly info: SnapshotInfo;
+  readonly clusterBytes: number;
+  /** Where each cluster lies, bytes from the file's start; or CLUSTER_ZERO, CLUSTER_COMPRESSED. */
+  readonly hostOffsets: Float64Array;
+  /** False once the snapshot was deleted or replaced. */
+  readonly alive: boolean;
+  /** Fills `target` from an offset in the VM state. */
+  read(offset: number, target: Uint8Array): Promise<void>;
+  /** The same at once, for a CPU in the middle of an instruction. Undefined where the file cannot. */
+  readonly readSync: ((offset: number, target: Uint8Array) => void) | undefined;
+  /** Fills `target` from a place in the file: clusters that lie side by side there, in one request. */
+  readHost(hostOffset: number, target: Uint8Array): Promise<void>;
+  /**
+   * Overwrites a few bytes of the VM state where they lie; not in order with anything else. False when they cannot be:
+   * read-only, compressed, or shared with another snapshot.
+   */
+  overwrite(offset: number, source: Uint8Array): Promise<boolean>;
 }
 
 export interface VmStateWriter {
@@ -74,6 +104,10 @@ export interface VmStateWriter {
    * (Used by incremental savevm.)
    */
   shareCluster(index: number, idOrTag: string, fromIndex: number): Promise<void>;
+  /** The same for many: cluster `indices[i]` is cluster `fromIndices[i]` of snapshot `idOrTag`. */
+  shareClusters(indices: ArrayLike<number>, idOrTag: string, fromIndices: ArrayLike<number>): Promise<void>;
+  /** Like {@link writeClusters}, but each cluster of `data` has an index of its own: they lie together in the file. */
+  writeScattered(indices: readonly number[], data: Uint8Array): Promise<void>;
   /** Makes the snapshot: VM state of `meta.vmStateBytes`, disk contents as of now. Same tag: replaced safely. */
   commit(meta: SnapshotMeta): Promise<SnapshotInfo>;
   /** Frees what was written. */

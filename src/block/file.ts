@@ -2,6 +2,7 @@
  * The file below an image: positioned reads and writes, with QEMU's words in its errors. Tests put a recording or a
  * failing file in its place. Not here: O_DIRECT, io_uring, block devices' geometry.
  */
+import { readSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { BlockError, type BlockErrorCode } from './errors.ts';
 import { deviceNumbers, type ImageLock, lockImage } from './lock.ts';
@@ -13,6 +14,8 @@ export interface BlockFile {
   size(): Promise<number>;
   /** Fills `target`; what lies beyond the end of the file reads as zero. */
   read(offset: number, target: Uint8Array): Promise<void>;
+  /** The same at once, where the caller cannot wait. */
+  readSync?(offset: number, target: Uint8Array): void;
   write(offset: number, source: Uint8Array): Promise<void>;
   /** Writes the parts one after another, in one request. */
   writev(offset: number, parts: readonly Uint8Array[]): Promise<void>;
@@ -153,6 +156,21 @@ class HostFile implements BlockFile {
         const { bytesRead } = await this.#handle.read(target, done, want, offset + done);
         if (bytesRead === 0) break;
         done += bytesRead;
+      }
+    } catch (error) {
+      throw hostError(`Could not read '${this.filename}'`, this.filename, error, offset + done);
+    }
+    if (done < target.length) target.fill(0, done);
+  }
+
+  readSync(offset: number, target: Uint8Array): void {
+    this.#assertOpen();
+    let done = 0;
+    try {
+      while (done < target.length) {
+        const bytes = readSync(this.#handle.fd, target, done, target.length - done, offset + done);
+        if (bytes === 0) break;
+        done += bytes;
       }
     } catch (error) {
       throw hostError(`Could not read '${this.filename}'`, this.filename, error, offset + done);

@@ -74,6 +74,19 @@ export class MemoryDisk implements BlockNode, Snapshotting {
       shareCluster: async (index, idOrTag, from) => {
         clusters.set(index, this.#find(idOrTag).clusters.get(from)!);
       },
+      shareClusters: async (indices, idOrTag, from) => {
+        const source = this.#find(idOrTag).clusters;
+        for (let i = 0; i < indices.length; i++) clusters.set(indices[i]!, source.get(from[i]!)!);
+      },
+      writeScattered: async (indices, data) => {
+        this.#check('writeClusters');
+        const copy = data.slice();
+        await Promise.resolve();
+        this.written += data.length;
+        for (const [i, index] of indices.entries()) {
+          clusters.set(index, copy.subarray(i * this.clusterBytes, (i + 1) * this.clusterBytes));
+        }
+      },
       commit: async (meta) => {
         this.#check('commit');
         this.open--;

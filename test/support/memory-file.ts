@@ -22,6 +22,12 @@ export class MemoryFile implements BlockFile {
     target.fill(0, piece.length);
   }
 
+  readSync(offset: number, target: Uint8Array): void {
+    const piece = this.bytes.subarray(offset, offset + target.length);
+    target.set(piece);
+    target.fill(0, piece.length);
+  }
+
   async write(offset: number, source: Uint8Array): Promise<void> {
     const end = offset + source.length;
     if (end > 2 ** 28) throw new Error(`write up to ${end} in a test`);

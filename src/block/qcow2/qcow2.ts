@@ -3,7 +3,14 @@
  * files, internal snapshots with VM state. Not here, refused by name: encryption, external data files, extended L2
  * entries. Not here: writing compressed clusters, discard, resizing, dirty bitmaps (their autoclear bit is cleared).
  */
-import type { BlockNode, SnapshotInfo, SnapshotMeta, Snapshotting, VmStateWriter } from '../block-node.ts';
+import type {
+  BlockNode,
+  SnapshotInfo,
+  SnapshotMeta,
+  Snapshotting,
+  VmStateHandle,
+  VmStateWriter,
+} from '../block-node.ts';
 import type { Coverage, Layer } from '../chain-map.ts';
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
@@ -34,6 +41,7 @@ import {
 } from './snapshots.ts';
 import { growRefcounts } from './transaction.ts';
 import { Qcow2VmStateWriter, readVmState } from './vmstate-area.ts';
+import { openVmState } from './vmstate-handle.ts';
 
 export interface Qcow2Options {
   /** Opens the backing file that the header names; called once. Without it, or if it gives nothing, holes read zero. */
@@ -280,6 +288,18 @@ export class Qcow2 implements Layer, Snapshotting {
     } finally {
       this.image.gate.leave(ticket);
     }
+  }
+
+  async openVmState(idOrTag: string): Promise<VmStateHandle> {
+    const inGate = async <T>(task: () => Promise<T>): Promise<T> => {
+      const ticket = await this.#enter();
+      try {
+        return await task();
+      } finally {
+        this.image.gate.leave(ticket);
+      }
+    };
+    return inGate(() => openVmState(this.image, findSnapshot(this.image, idOrTag), inGate));
   }
 
   async #enter(): Promise<number> {

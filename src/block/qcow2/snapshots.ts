@@ -135,23 +135,43 @@ export function deleteSnapshot(image: Qcow2Image, idOrTag: string): Promise<void
   });
 }
 
+/**
+ * What the active disk and the snapshot have in common, whole L2 tables that neither has changed since, is left alone:
+ * going back to the snapshot one stands on costs what was written since.
+ */
 export function applySnapshot(image: Qcow2Image, idOrTag: string): Promise<void> {
   return exclusively(image, async () => {
     const snapshot = findSnapshot(image, idOrTag);
-    const transaction = new Transaction(image);
     const diskEntries = vmStateL1Index(snapshot, image.clusterBits);
     const source = await readSnapshotL1(image, snapshot, diskEntries);
+    const isShared = (i: number): boolean => isSharedTable(image, source, i, diskEntries);
+    if (image.header.sizeBytes === snapshot.diskBytes && image.header.l1Entries === diskEntries) {
+      let same = true;
+      for (let i = 0; i < diskEntries && same; i++) same = isShared(i);
+      if (same) return;
+    }
+    const transaction = new Transaction(image);
     const active = Buffer.alloc(l1Bytes(diskEntries));
     source.copy(active, 0, 0, diskEntries * 8);
     for (let i = 0; i < diskEntries; i++) {
       const offset = image.l2Offset(active, i);
-      if (offset !== 0) await shareForActive(image, transaction, active, i, offset);
+      if (isShared(i)) setEntry(active, i, offset, 0, 0);
+      else if (offset !== 0) await shareForActive(image, transaction, active, i, offset);
     }
-    await dropEntries(image, transaction, image.l1, 0, image.header.l1Entries);
+    for (let i = 0; i < image.header.l1Entries; i++) {
+      if (!isShared(i)) await dropEntries(image, transaction, image.l1, i, i + 1);
+    }
     await transaction.replaceL1(active, diskEntries);
     transaction.header.sizeBytes = snapshot.diskBytes;
     await transaction.commit();
   });
+}
+
+/** Whether active disk and snapshot name the same L2 table (or both none), which then nobody has changed. */
+function isSharedTable(image: Qcow2Image, source: Buffer, index: number, diskEntries: number): boolean {
+  if (index >= diskEntries || index >= image.header.l1Entries) return false;
+  if (entryIsCopied(image.l1, index)) return false;
+  return image.l2Offset(image.l1, index) === image.l2Offset(source, index);
 }
 
 /** The image to itself, nothing dirty, the mutex held. */

@@ -4,11 +4,17 @@
  *
  * The state begins at the first L1 entry behind the disk (qcow2 specification, "Snapshot table entry", VM state size).
  */
-import type { SnapshotInfo, SnapshotMeta, VmStateWriter } from '../block-node.ts';
+import {
+  CLUSTER_COMPRESSED,
+  CLUSTER_ZERO,
+  type SnapshotInfo,
+  type SnapshotMeta,
+  type VmStateWriter,
+} from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 import type { Qcow2Image } from './image.ts';
 import { readRange } from './mapping.ts';
-import { COMPRESSED, checkedKind, hostOffset } from './references.ts';
+import { COMPRESSED, checkedKind, DATA, hostOffset } from './references.ts';
 import { createSnapshot, findSnapshot, readSnapshotL1 } from './snapshots.ts';
 import { type Snapshot, vmStateL1Index } from './snapshot-table.ts';
 
@@ -25,6 +31,25 @@ export async function readVmState(
 ): Promise<void> {
   const start = vmStateL1Index(snapshot, image.clusterBits) * image.l2Span;
   await readRange(image, l1, start + offset, target, undefined);
+}
+
+/** L2 table `index` of a snapshot's VM state, if there is one. */
+export async function vmStateTable(
+  image: Qcow2Image,
+  snapshot: Snapshot,
+  l1: Buffer,
+  index: number,
+): Promise<Buffer | undefined> {
+  const l1Index = vmStateL1Index(snapshot, image.clusterBits) + index;
+  const l2 = l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
+  return l2 === 0 ? undefined : image.l2Cache.get(l2);
+}
+
+/** Host offset of an entry, or CLUSTER_ZERO or CLUSTER_COMPRESSED. */
+export function dataOffset(image: Qcow2Image, table: Buffer, entry: number): number {
+  const kind = checkedKind(image, table, entry);
+  if (kind === COMPRESSED) return CLUSTER_COMPRESSED;
+  return kind === DATA ? hostOffset(image, table, entry) : CLUSTER_ZERO;
 }
 
 export class Qcow2VmStateWriter implements VmStateWriter {
@@ -108,30 +133,61 @@ export class Qcow2VmStateWriter implements VmStateWriter {
     return { offset, count: taken };
   }
 
-  async shareCluster(index: number, idOrTag: string, fromIndex: number): Promise<void> {
+  async writeScattered(indices: readonly number[], data: Uint8Array): Promise<void> {
     this.#assertOpen();
+    const { clusterBytes } = this;
+    if (data.length !== indices.length * clusterBytes) throw new RangeError('a cluster for each index');
+    this.#inFlight++;
+    try {
+      for (let done = 0; done < indices.length; ) {
+        const run = await this.#reserve(indices.length - done);
+        for (let i = 0; i < run.count; i++) this.#put(indices[done + i]!, run.offset + i * clusterBytes);
+        const end = done + run.count;
+        await this.#image.file.write(run.offset, data.subarray(done * clusterBytes, end * clusterBytes));
+        done = end;
+      }
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  shareCluster(index: number, idOrTag: string, fromIndex: number): Promise<void> {
+    return this.shareClusters([index], idOrTag, [fromIndex]);
+  }
+
+  async shareClusters(
+    indices: ArrayLike<number>,
+    idOrTag: string,
+    fromIndices: ArrayLike<number>,
+  ): Promise<void> {
+    this.#assertOpen();
+    if (indices.length === 0) return;
     const image = this.#image;
     const snapshot = findSnapshot(image, idOrTag);
     if (this.#source?.snapshot !== snapshot) {
       this.#source = { snapshot, l1: await readSnapshotL1(image, snapshot) };
     }
     const { l1 } = this.#source;
-    const l1Index = vmStateL1Index(snapshot, image.clusterBits) + Math.floor(fromIndex / image.l2Entries);
-    const entry = fromIndex % image.l2Entries;
-    const l2 = l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
-    const cached = l2 === 0 ? undefined : image.l2Cache.get(l2);
-    const table = cached instanceof Promise ? await cached : cached;
-    const kind = table === undefined ? undefined : checkedKind(image, table, entry);
-    const host = table === undefined || kind === COMPRESSED ? 0 : hostOffset(image, table, entry);
-    if (host === 0) {
+    let tableIndex = -1;
+    let table: Buffer | undefined;
+    for (let i = 0; i < indices.length; i++) {
+      const from = fromIndices[i]!;
+      const wanted = Math.floor(from / image.l2Entries);
+      if (wanted !== tableIndex) {
+        table = await vmStateTable(image, snapshot, l1, wanted);
+        tableIndex = wanted;
+      }
+      const host = table === undefined ? 0 : dataOffset(image, table, from % image.l2Entries);
+      if (host > 0) {
+        this.#put(indices[i]!, host);
+        continue;
+      }
       // Zero, compressed or not there: no data cluster to share.
       const copy = Buffer.allocUnsafeSlow(this.clusterBytes);
-      await readVmState(image, snapshot, l1, fromIndex * this.clusterBytes, copy);
-      await this.writeClusters(index, copy);
-      return;
+      await readVmState(image, snapshot, l1, from * this.clusterBytes, copy);
+      await this.writeClusters(indices[i]!, copy);
     }
     this.#sharedFrom.add(snapshot);
-    this.#put(index, host);
   }
 
   async commit(meta: SnapshotMeta): Promise<SnapshotInfo> {
