@@ -64,11 +64,15 @@ export async function saveVmState(
   const parent =
     options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
   const groups = groupsWithUnits(machine, geometry, parent, options.isZero ?? isZeroRange);
-  const head = buildHead(machine.machineType, geometry, (group) => groups.flags[group] === 0);
-  const index = makeIndex(geometry, head.length, groups);
+  const sameHead = parent !== undefined && hasSameZeroGroups(parent.index, groups);
+  const head = sameHead
+    ? undefined
+    : buildHead(machine.machineType, geometry, (group) => groups.flags[group] === 0);
+  const index = makeIndex(geometry, head?.length ?? parent!.index.headUnits * geometry.unitBytes, groups);
   const queue = new WriteQueue(writer, index, tail.length, options);
   try {
-    await queue.writeWhole(0, head, crc32);
+    if (head !== undefined) await queue.writeWhole(0, head, crc32);
+    else await shareHead(parent!, index, queue);
     await writeRam(machine, parent, index, groups.list, queue, crc32);
     writeTrailer(tail, index, crc32);
     await queue.writeTail(tailOffset(index), tail.bytes());
@@ -132,6 +136,17 @@ function makeIndex(geometry: RamGeometry, headBytes: number, groups: Groups): Ra
   return { geometry, headUnits, ramUnits, unitOfGroup, checksums: new Uint32Array(headUnits + ramUnits) };
 }
 
+/** What the head says follows from which groups are zero: then it is the parent's, and need not even be made. */
+function hasSameZeroGroups(parent: RamIndex, groups: Groups): boolean {
+  return groups.flags.every((flag, group) => (flag !== 0) === (parent.unitOfGroup[group] !== 0));
+}
+
+async function shareHead(parent: ParentVmState, index: RamIndex, queue: WriteQueue): Promise<void> {
+  const units = Array.from({ length: index.headUnits }, (_, unit) => unit);
+  for (const unit of units) index.checksums[unit] = parent.index.checksums[unit]!;
+  await queue.share(units, parent.idOrTag, units);
+}
+
 async function writeRam(
   machine: MigratableMachine,
   parent: ParentVmState | undefined,
@@ -141,12 +156,15 @@ async function writeRam(
   crc32: Crc32,
 ): Promise<void> {
   const { unitBytes } = index.geometry;
+  const shared: number[] = [];
+  const from: number[] = [];
   for (const group of groups) {
     const unit = index.unitOfGroup[group]!;
     if (parent && !parent.isDirty(group)) {
-      const from = parent.index.unitOfGroup[group]!;
-      index.checksums[unit] = parent.index.checksums[from]!;
-      await queue.share(unit, parent.idOrTag, from);
+      const parentUnit = parent.index.unitOfGroup[group]!;
+      index.checksums[unit] = parent.index.checksums[parentUnit]!;
+      shared.push(unit);
+      from.push(parentUnit);
       continue;
     }
     const at = await queue.reserve(unit);
@@ -154,6 +172,7 @@ async function writeRam(
     index.checksums[unit] = crc32(queue.staging.subarray(at, at + unitBytes));
   }
   await queue.flush();
+  if (parent) await queue.share(shared, parent.idOrTag, from);
 }
 
 /** Gathers units into large writes and keeps a few of them in flight. */
@@ -170,8 +189,8 @@ class WriteQueue {
   readonly #free: Uint8Array[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   #error: unknown;
-  #firstUnit = 0;
-  #filled = 0;
+  /** Units staged, in the order of their places in {@link staging}. */
+  #units: number[] = [];
   #doneBytes = 0;
 
   constructor(writer: VmStateWriter, index: RamIndex, tailBytes: number, options: SaveVmStateOptions) {
@@ -188,34 +207,35 @@ class WriteQueue {
     this.staging = this.#free.pop()!;
   }
 
-  /** Offset in {@link staging} for unit `unit`; units that follow one another go into one write. */
+  /** Offset in {@link staging} for unit `unit`. Units that come one after the other lie together in the file. */
   async reserve(unit: number): Promise<number> {
-    if (this.#filled === this.staging.length || unit !== this.#firstUnit + this.#filled / this.#unitBytes) {
-      await this.flush();
-    }
-    if (this.#filled === 0) this.#firstUnit = unit;
-    const at = this.#filled;
-    this.#filled += this.#unitBytes;
-    return at;
+    if (this.#units.length * this.#unitBytes === this.staging.length) await this.flush();
+    this.#units.push(unit);
+    return (this.#units.length - 1) * this.#unitBytes;
   }
 
   /** Sends off what is staged and waits until there is a buffer to go on with. */
   async flush(): Promise<void> {
-    if (this.#filled === 0) return;
-    const [buffer, bytes, unit] = [this.staging, this.#filled, this.#firstUnit];
-    this.#filled = 0;
-    this.#start(unit * this.#clustersPerUnit, buffer.subarray(0, bytes), buffer);
+    if (this.#units.length === 0) return;
+    const [buffer, units] = [this.staging, this.#units];
+    this.#units = [];
+    this.#start(this.#clusters(units), buffer.subarray(0, units.length * this.#unitBytes), buffer);
     while (this.#free.length === 0) await Promise.race(this.#inFlight);
     this.#check();
     this.staging = this.#free.pop()!;
   }
 
-  /** The same cluster as another snapshot's: nothing is written. */
-  async share(unit: number, idOrTag: string, fromUnit: number): Promise<void> {
-    this.#check();
+  #clusters(units: readonly number[]): number[] {
     const n = this.#clustersPerUnit;
-    for (let i = 0; i < n; i++) await this.#writer.shareCluster(unit * n + i, idOrTag, fromUnit * n + i);
-    this.#progress(this.#unitBytes);
+    if (n === 1) return units as number[];
+    return units.flatMap((unit) => Array.from({ length: n }, (_, i) => unit * n + i));
+  }
+
+  /** The same clusters as another snapshot's: nothing is written. */
+  async share(units: readonly number[], idOrTag: string, fromUnits: readonly number[]): Promise<void> {
+    this.#check();
+    await this.#writer.shareClusters(this.#clusters(units), idOrTag, this.#clusters(fromUnits));
+    this.#progress(units.length * this.#unitBytes);
   }
 
   /** Whole units from a buffer that nobody writes to any more, with their checksums. */
@@ -236,7 +256,9 @@ class WriteQueue {
     const padded = allocate(Math.ceil(tail.length / clusterBytes) * clusterBytes);
     padded.set(tail);
     padded.fill(0, tail.length);
-    this.#start(offset / clusterBytes, padded, undefined);
+    const first = offset / clusterBytes;
+    const clusters = Array.from({ length: padded.length / clusterBytes }, (_, i) => first + i);
+    this.#start(clusters, padded, undefined);
     await this.drain();
   }
 
@@ -245,9 +267,8 @@ class WriteQueue {
     this.#check();
   }
 
-  #start(cluster: number, data: Uint8Array, buffer: Uint8Array | undefined): void {
-    const write = this.#writer
-      .writeClusters(cluster, data)
+  #start(clusters: number[], data: Uint8Array, buffer: Uint8Array | undefined): void {
+    const write = this.#write(clusters, data)
       .then(
         () => {
           this.writtenBytes += data.length;
@@ -262,6 +283,12 @@ class WriteQueue {
         this.#inFlight.delete(write);
       });
     this.#inFlight.add(write);
+  }
+
+  #write(clusters: number[], data: Uint8Array): Promise<void> {
+    const first = clusters[0]!;
+    if (clusters.every((cluster, i) => cluster === first + i)) return this.#writer.writeClusters(first, data);
+    return this.#writer.writeScattered(clusters, data);
   }
 
   #check(): void {

@@ -109,11 +109,31 @@ function writeUnits(body: ByteWriter, index: RamIndex): void {
 /** The index; or why a VM state of ours cannot be trusted to have one; or undefined: it was written by QEMU. */
 export type TrailerResult = { readonly index: RamIndex } | { readonly problem: string } | undefined;
 
+/** All of a trailer that checks, and the device part that it vouches for. */
+export interface Trailer {
+  readonly index: RamIndex;
+  /** From the end of RAM's section to the JSON description (and padding). */
+  readonly tail: Uint8Array;
+  /** By group: order of first touch, see above. */
+  readonly workingSet: Uint8Array;
+  /** Where the working set lies in the VM state. */
+  readonly workingSetOffset: number;
+}
+
 /**
  * Looks for our trailer and checks it, and the tail with the device sections by its checksum. Whatever is wrong with it
  * is no error: the stream can be read as any QEMU stream.
  */
 export async function readTrailer(source: VmStateSource, crc32: Crc32): Promise<TrailerResult> {
+  const found = await readWholeTrailer(source, crc32);
+  return found !== undefined && 'index' in found ? { index: found.index } : found;
+}
+
+/** The same, with what else there is. */
+export async function readWholeTrailer(
+  source: VmStateSource,
+  crc32: Crc32,
+): Promise<Trailer | { readonly problem: string } | undefined> {
   if (source.sizeBytes < FOOTER_BYTES) return undefined;
   const footer = new Uint8Array(FOOTER_BYTES);
   const footerOffset = source.sizeBytes - FOOTER_BYTES;
@@ -127,22 +147,28 @@ export async function readTrailer(source: VmStateSource, crc32: Crc32): Promise<
   if (indexBytes > MAX_INDEX_BYTES || offset + BigInt(indexBytes) > BigInt(footerOffset)) {
     return { problem: 'the index lies outside of the VM state' };
   }
-  const bytes = new Uint8Array(indexBytes);
+  if (footerOffset - Number(offset) - indexBytes > MAX_INDEX_BYTES)
+    return { problem: 'the working set is implausible' };
+  const bytes = new Uint8Array(footerOffset - Number(offset));
   await source.read(Number(offset), bytes);
   try {
-    return await parseIndex(source, bytes, Number(offset), crc32);
+    return await parseIndex(source, bytes, indexBytes, Number(offset), crc32);
   } catch (error) {
     if (error instanceof MigrationError && error.code === 'truncated') return { problem: error.text };
     throw error;
   }
 }
 
+/** `rest`: everything from the index to the footer. */
 async function parseIndex(
   source: VmStateSource,
-  bytes: Uint8Array,
+  rest: Uint8Array,
+  indexBytes: number,
   offset: number,
   crc32: Crc32,
-): Promise<TrailerResult> {
+): Promise<Trailer | { readonly problem: string }> {
+  const bytes = rest.subarray(0, indexBytes);
+  const workingSet = rest.subarray(indexBytes);
   const reader = new ByteReader(bytes, offset);
   if (reader.text(8) !== INDEX_MAGIC) return { problem: 'the index is not where the footer says' };
   const version = reader.u32();
@@ -184,7 +210,14 @@ async function parseIndex(
   const tailPart = new Uint8Array(tailBytes);
   await source.read(tail, tailPart);
   if (crc32(tailPart) !== tailChecksum) return { problem: 'the device part does not match its checksum' };
-  return { index: { geometry, headUnits, ramUnits, unitOfGroup, checksums } };
+  // A working set of another length is somebody else's: there is none then.
+  const usable = workingSet.length === unitOfGroup.length;
+  return {
+    index: { geometry, headUnits, ramUnits, unitOfGroup, checksums },
+    tail: tailPart,
+    workingSet: usable ? workingSet : new Uint8Array(unitOfGroup.length),
+    workingSetOffset: usable ? offset + indexBytes : -1,
+  };
 }
 
 /** Whether RAM of this machine lies in that VM state as it would in a new one. */
