@@ -3,6 +3,7 @@ import type { CpuState } from './cpu-state.ts';
 import { FPU_OPERATIONS } from './fpu/index.ts';
 import { BCD_OPERATIONS } from './ops/bcd.ts';
 import { popRm } from './ops/pop-memory.ts';
+import { SIMD_OPERATIONS } from './simd/index.ts';
 import { COLD_OPERATIONS } from './system/index.ts';
 
 export type ColdOperation = (c: CpuState) => number;
@@ -21,6 +22,7 @@ const ALL: Readonly<Record<string, ColdOperation>> = {
   pop_rm: popRm,
   ...COLD_OPERATIONS,
   ...FPU_OPERATIONS,
+  ...SIMD_OPERATIONS,
 };
 
 const NAMES = Object.keys(ALL);

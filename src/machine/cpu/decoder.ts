@@ -302,6 +302,7 @@ function valid(d: Decoded, definition: Definition): boolean {
   if (d.lock && !(definition.lockable && d.memory)) return false;
   for (const o of definition.operands) {
     if (o[0] === 'M' && !d.memory) return false;
+    if ((o[0] === 'N' || o[0] === 'U') && d.memory) return false;
     if (o === 'Sw' && (d.reg > 5 || (d.reg === 1 && definition.operation === 'mov_to_sreg'))) return false;
     if (o[0] === 'C' && o[1] === 'd' && (d.reg === 1 || d.reg > 4)) return false;
     // MOV to and from control and debug registers takes ModRM as a register whatever mod says.

@@ -320,7 +320,7 @@ function parseRow(row: string): { opcode: string; definition: Definition } {
     else if (attribute === 'rep' || attribute === 'repcc') repeat = attribute;
     else implied = attribute;
   }
-  const modrm = operands.some((o) => /^[EGMSCDRPQVW]/.test(o) && !/^(CL|CS|DS|DX|SS|ES|GS)$/.test(o));
+  const modrm = operands.some((o) => /^[EGMSCDRPQVWNU]/.test(o) && !/^(CL|CS|DS|DX|SS|ES|GS)$/.test(o));
   return {
     opcode,
     definition: { mnemonic, operation, operands, implied, lockable, repeat, constant, modrm },

@@ -60,7 +60,7 @@ export function fromInteger(n: number, out: Wide): void {
 export function narrow(a: Wide, out: Extended): void {
   const exp = a.exp + BIAS;
   // Far out of range is as good as just out of range.
-  const limited = exp > EXP_MAX * 2 ? EXP_MAX * 2 : exp < -EXP_MAX ? -EXP_MAX : exp;
+  const limited = Math.max(-EXP_MAX, Math.min(EXP_MAX * 2, exp));
   roundPack(a.sign, limited, a.w2, a.w1, a.w0 | 1, out);
 }
 
