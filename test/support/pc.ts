@@ -162,7 +162,10 @@ export function registersOf(record: CpuRecord, halted: boolean): Map<string, str
   ['EAX', 'ECX', 'EDX', 'EBX', 'ESP', 'EBP', 'ESI', 'EDI'].forEach((name, i) => {
     found.set(name, hex(record.regs[i]!));
   });
-  found.set('EIP', hex(record.eip)).set('EFL', hex(record.eflags)).set('HLT', halted ? '1' : '0');
+  found
+    .set('EIP', hex(record.eip))
+    .set('EFL', hex(record.eflags))
+    .set('HLT', halted ? '1' : '0');
   const segment = ({ selector, base, limit, flags }: SegmentRecord): string =>
     [hex(selector, 4), hex(base), hex(limit), hex(flags & 0xffff00)].join(' ');
   ['ES', 'CS', 'SS', 'DS', 'FS', 'GS'].forEach((name, i) => {

@@ -52,7 +52,9 @@ export class Qemu implements AsyncDisposable {
 
   private constructor(options: QemuOptions) {
     this.#folder = mkdtempSync(join(tmpdir(), 'ambervm-qemu-'));
-    this.#process = spawn('qemu-system-i386', this.#arguments(options), { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#process = spawn('qemu-system-i386', this.#arguments(options), {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     this.#process.stderr!.on('data', (data) => {
       this.#errors += data;
     });
@@ -75,7 +77,15 @@ export class Qemu implements AsyncDisposable {
   }
 
   #arguments(options: QemuOptions): string[] {
-    const list = [...REFERENCE, '-m', String(options.memoryMiB), '-nodefaults', '-no-user-config', '-vga', 'std'];
+    const list = [
+      ...REFERENCE,
+      '-m',
+      String(options.memoryMiB),
+      '-nodefaults',
+      '-no-user-config',
+      '-vga',
+      'std',
+    ];
     list.push('-display', 'none', '-bios', SEABIOS);
     // The clients connect before the machine starts: no byte of COM1 is lost.
     list.push('-qmp', `unix:${this.#folder}/qmp,server=on,wait=off`);
@@ -210,10 +220,12 @@ export class Qemu implements AsyncDisposable {
 /** The registers of `info registers` that have a name and a hexadecimal value. */
 export function parseRegisters(text: string): Map<string, string> {
   const found = new Map<string, string>();
-  for (const [, name, value] of text.matchAll(/\b(E[A-Z]{2}|CR[0-4]|DR[0-7]|EFL|HLT|FCW|MXCSR)=\s*([0-9a-f]+)/g)) {
+  for (const [, name, value] of text.matchAll(
+    /\b(E[A-Z]{2}|CR[0-4]|DR[0-7]|EFL|HLT|FCW|MXCSR)=\s*([0-9a-f]+)/g,
+  )) {
     found.set(name!, value!);
   }
-  for (const [, name, values] of text.matchAll(/^(.[ST]|LDT) ?=(([0-9a-f]{4,8} ?){4})/gm)) {
+  for (const [, name, values] of text.matchAll(/^([CDEFGS]S|LDT|TR) ?=(([0-9a-f]{4,8} ?){4})/gm)) {
     found.set(name!.trim(), values!.trim());
   }
   for (const [, name, values] of text.matchAll(/^([GI]DT)= +(([0-9a-f]{8} ?){2})/gm)) {

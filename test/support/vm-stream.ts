@@ -34,6 +34,8 @@ interface DescribedField {
   readonly index?: number;
   readonly array_len?: number;
   readonly struct?: Described;
+  /** QEMU's VMSTATE_WITH_TMP: these stand in the place of the field. */
+  readonly fields?: readonly DescribedField[];
 }
 
 const PAGE = 4096;
@@ -107,9 +109,18 @@ function findDescription(bytes: Buffer): Described[] {
   return (JSON.parse(bytes.toString('latin1', start, start + length)) as { devices: Described[] }).devices;
 }
 
-function readFields(cursor: Cursor, of: Described, path: string, into: Map<string, string>): void {
+function readFields(
+  cursor: Cursor,
+  of: Pick<Described, 'fields'>,
+  path: string,
+  into: Map<string, string>,
+): void {
   const separator = path.includes(' ') ? '.' : ' ';
   for (const field of of.fields) {
+    if (field.type === 'tmp') {
+      readFields(cursor, { fields: field.fields! }, path, into);
+      continue;
+    }
     const count = field.array_len ?? 1;
     for (let i = 0; i < count; i++) {
       const index = field.index ?? (field.array_len === undefined ? undefined : i);

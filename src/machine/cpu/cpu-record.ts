@@ -24,6 +24,7 @@ import {
 } from './vmstate.ts';
 
 const DPL_MASK = 0x6000;
+const DESC_TSS_BUSY = 0x200;
 
 /** QEMU's hidden flags as TCG keeps them between instructions: no copies of EFLAGS bits. */
 export function hiddenFlags(c: CpuState): number {
@@ -59,6 +60,16 @@ function segmentRecord(c: CpuState, seg: number): SegmentRecord {
   };
 }
 
+/**
+ * QEMU's cached task register says "available" although LTR marks the descriptor busy, and it refuses to find a stack
+ * in a busy one. Only the value after reset, with a null selector, is busy.
+ */
+function taskRegister(c: CpuState): SegmentRecord {
+  const record = segmentRecord(c, L.TR);
+  if ((record.selector & 0xfffc) !== 0) record.flags = (record.flags & ~DESC_TSS_BUSY) >>> 0;
+  return record;
+}
+
 function fpRegisters(c: CpuState): FpRegisterRecord[] {
   return Array.from({ length: 8 }, (_, i) => ({
     mantissa: c.view.getBigUint64(L.FPU_REGS + i * 16, true),
@@ -90,7 +101,7 @@ export function toRecord(c: CpuState): CpuRecord {
     fpregs: fpRegisters(c),
     segs: [0, 1, 2, 3, 4, 5].map((seg) => segmentRecord(c, seg)),
     ldt: segmentRecord(c, L.LDTR),
-    tr: segmentRecord(c, L.TR),
+    tr: taskRegister(c),
     gdt: { selector: 0, base: u(L.GDT_BASE), limit: u(L.GDT_LIMIT), flags: 0 },
     idt: { selector: 0, base: u(L.IDT_BASE), limit: u(L.IDT_LIMIT), flags: 0 },
     sysenterCs: cold.sysenterCs >>> 0,
@@ -193,7 +204,7 @@ export function fromRecord(c: CpuState, record: CpuRecord): void {
     setSegment(c, seg, s.selector, s.base, s.limit, s.flags);
   });
   setSegment(c, L.LDTR, record.ldt.selector, record.ldt.base, record.ldt.limit, record.ldt.flags);
-  setSegment(c, L.TR, record.tr.selector, record.tr.base, record.tr.limit, record.tr.flags);
+  setSegment(c, L.TR, record.tr.selector, record.tr.base, record.tr.limit, record.tr.flags | DESC_TSS_BUSY);
   c.set(L.GDT_BASE, record.gdt.base);
   c.set(L.GDT_LIMIT, record.gdt.limit);
   c.set(L.IDT_BASE, record.idt.base);
