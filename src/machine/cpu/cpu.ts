@@ -2,13 +2,14 @@
  * The CPU: runs generated code in slices, takes faults and interrupts between instructions, decodes, looks up pages.
  * See docs/architecture.md and layout.ts.
  */
-import { PAGE_READ, type PhysicalMemory } from '../memory.ts';
+import { GUARD_CODE, PAGE_READ, PAGE_WRITE, type PhysicalMemory } from '../memory.ts';
 import { coldNumber, coldOperation } from './cold-operations.ts';
 import { type CpuBus, CpuState, EXC_GP, FAULT, NEXT } from './cpu-state.ts';
 import { type Decoded, decode, newDecoded } from './decoder.ts';
 import { FLAG_IF, FLAG_RF, FLAG_TF } from './eflags.ts';
 import { HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
 import { HandlerIndex } from './handler-index.ts';
+import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
 import {
   readLinear16,
@@ -35,12 +36,16 @@ export const REQUEST_NMI = 0x200;
 
 const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber));
 
+/** Instructions between two looks at where the time goes (Jit.sample). */
+const SAMPLE_INSTRUCTIONS = 8192;
+
 export type StopReason = 'budget' | 'halt' | 'triple-fault';
 
 type RunFunction = (rec: number, count: number) => number;
 
 export class Cpu extends CpuState {
   readonly records: RecordPool;
+  readonly jit: Jit;
   readonly #handlers: HandlerIndex;
   readonly #run: RunFunction;
   readonly #decoded: Decoded = newDecoded();
@@ -54,6 +59,10 @@ export class Cpu extends CpuState {
   #sliceBudget = 0;
   #taken = 0;
   #running = false;
+  /** Within run(), and whether it should return at the next instruction boundary. */
+  #inRun = false;
+  #returnRequested = false;
+  /** run() is to return before its budget is used up. */
   /** Code segment for which the code TLBs of the general modes were filled. */
   #codeBase = 0;
   #codeLimit = 0;
@@ -77,6 +86,20 @@ export class Cpu extends CpuState {
       e: { m: mem.memory, ...this.#imports() },
     });
     this.#run = instance.exports['run'] as RunFunction;
+    this.jit = new Jit(
+      this,
+      this.#handlers.interpreter,
+      instance.exports['table'] as WebAssembly.Table,
+      {
+        fillRead: (linear, bits) => this.#fillRead(linear, bits) | 0,
+        fillWrite: (linear, bits) => this.#fillWrite(linear, bits) | 0,
+      },
+      () => performance.now() * 1e6,
+    );
+    this.records.onInvalidate = (records, forget) => {
+      if (forget) this.jit.forgetPage(records);
+      else this.jit.invalidatePage(records);
+    };
     for (let k = 0; k < 16; k++) this.set(L.END_RECORDS + k * L.RECORD_BYTES, HANDLER_END);
     reset(this);
     flushTlb(this);
@@ -129,6 +152,12 @@ export class Cpu extends CpuState {
     this.set(L.ICNT, 1);
   }
 
+  /** Makes run() return at the next instruction boundary: somebody must look at the clock or at a request. */
+  endRun(): void {
+    this.#returnRequested = true;
+    this.endSlice();
+  }
+
   flushCodeTlb(): void {
     this.i32.fill(L.TLB_INVALID, L.XTLB >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
   }
@@ -138,12 +167,13 @@ export class Cpu extends CpuState {
   /** Runs up to `budget` instructions; returns why it stopped. */
   run(budget: number): StopReason {
     const end = this.#executed + budget;
+    this.#returnRequested = false;
     for (;;) {
       if (this.tripleFault) return 'triple-fault';
       if (this.#takeInterrupt()) continue;
       if (this.halted) return 'halt';
       const left = end - this.#executed;
-      if (left <= 0) return 'budget';
+      if (left <= 0 || this.#returnRequested) return 'budget';
       this.#slice(left);
     }
   }
@@ -184,7 +214,7 @@ export class Cpu extends CpuState {
     }
     const rec = this.#enter(this.get(L.EIP));
     if (rec !== 0) {
-      this.#runFrom(rec, inhibited ? 1 : left);
+      this.#runFrom(rec, inhibited ? 1 : Math.min(left, SAMPLE_INSTRUCTIONS));
       return;
     }
     this.#executed++; // A fetch that faults counts, so that a fault loop ends the budget.
@@ -203,6 +233,7 @@ export class Cpu extends CpuState {
     this.#executed += budget - this.#taken - this.get(L.ICNT);
     if (end !== 0) {
       this.set(L.EIP, this.#eipOf(end));
+      this.jit.sample(end);
       return false;
     }
     // Leaving by fault or jump does not count the instruction down in generated code.
@@ -282,7 +313,7 @@ export class Cpu extends CpuState {
 
   /** Length of the instruction at a record, decoded if need be; 0: fetching it faulted (recorded). */
   #lengthAt(rec: number): number {
-    const handler = this.get(rec + L.R_HANDLER);
+    const handler = this.u16[(rec + L.R_HANDLER) >> 1]!;
     if (handler === HANDLER_CROSS || handler === 0) {
       if (handler === 0 && this.#decodeRecord(rec) === 0) return 0;
     }
@@ -467,6 +498,37 @@ export class Cpu extends CpuState {
     } catch (error) {
       if (error !== FAULT) throw error;
       this.#faultExit();
+      return 0;
+    }
+  }
+
+  /** For compiled units: where an operand lies in plain memory, TLB filled; 0: let the interpreter do it. Changes nothing. */
+  #fillRead(linear: number, bits: number): number {
+    if ((linear & 0xfff) + bits / 8 > 0x1000 || debugActive(this)) return 0;
+    try {
+      const physical = walkAndFill(this, linear, 0, this.#user());
+      const entry = this.mem.pageMap[physical >>> 12]!;
+      return (entry & PAGE_READ) === 0 ? 0 : ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
+    } catch (error) {
+      if (error !== FAULT) throw error;
+      return 0;
+    }
+  }
+
+  #fillWrite(linear: number, bits: number): number {
+    const bytes = bits / 8;
+    if ((linear & 0xfff) + bytes > 0x1000 || debugActive(this)) return 0;
+    try {
+      const physical = translate(this, linear, 1, this.#user());
+      const entry = this.mem.pageMap[physical >>> 12]!;
+      if ((entry & PAGE_WRITE) === 0) return 0;
+      const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
+      if ((this.mem.guard[address >>> 12]! & GUARD_CODE) !== 0) return 0;
+      this.mem.noteWrite(address, bytes);
+      walkAndFill(this, linear, 1, this.#user());
+      return address;
+    } catch (error) {
+      if (error !== FAULT) throw error;
       return 0;
     }
   }

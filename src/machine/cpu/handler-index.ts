@@ -7,6 +7,7 @@ import {
   formOf,
   HANDLER_COLD,
   handlerKey,
+  type InterpreterModule,
   isGeneralOperation,
   sizeOf,
 } from './generate/interpreter.ts';
@@ -31,11 +32,13 @@ const VARIANTS = ['', 'x', 'f', 'g'];
 
 export class HandlerIndex {
   readonly module: WebAssembly.Module;
+  readonly interpreter: InterpreterModule;
   readonly #numbers: ReadonlyMap<string, number>;
   readonly #plans = new Map<Definition, Plan>();
 
   constructor(memoryPages: number) {
     const built = buildInterpreter(memoryPages, coldNumber);
+    this.interpreter = built;
     this.module = new WebAssembly.Module(built.bytes);
     this.#numbers = built.handlers;
   }

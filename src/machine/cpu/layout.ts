@@ -133,8 +133,10 @@ export const RECORD_PAGES = 512;
 export const RECORDS_END = RECORDS + RECORD_PAGES * RECORD_PAGE_BYTES;
 
 /** Record fields (byte offsets in a record). */
-/** u32 handler. 0: decode first. */
+/** u16 handler. 0: decode first. */
 export const R_HANDLER = 0;
+/** u16: where a compiled unit is entered: number of the block that begins here. */
+export const R_UNIT_BLOCK = 2;
 /** u16 address of the first register operand (cold operations: number of the r/m register). */
 export const R_R1 = 4;
 /** u16 address of the second register operand (cold operations: the reg field of ModRM). */
@@ -154,7 +156,7 @@ export const R_LEN = 21;
 export const R_SEG = 22;
 /** i32 distance in bytes to the next instruction's record. */
 export const R_NEXT = 24;
-/** u16: handler behind a page-crossing wrapper; cold operations: their number. */
+/** u16: handler behind a page-crossing wrapper or a compiled unit; cold operations: their number. */
 export const R_ORIG = 28;
 /** u8: bit 0 operand size 32, bit 1 address size 32, bit 2 memory operand, bits 4–5 REP prefix (1 F3, 2 F2), bit 6 LOCK. */
 export const R_FLAGS = 30;

@@ -21,6 +21,7 @@ export function walkAndFill(c: CpuState, linear: number, write: number, user: nu
   const physical = translate(c, linear, write, user);
   const entry = c.mem.pageMap[physical >>> 12]!;
   if ((entry & PAGE_READ) === 0) return physical;
+  c.mem.ensurePresent((entry & ~0xfff) >>> 0);
   // While a breakpoint is armed every access takes the slow path, where it is looked at.
   if (debugActive(c)) return physical;
   const address = (entry & ~0xfff) >>> 0;

@@ -23,6 +23,8 @@ export class RecordPool {
   #hand = 0;
   /** Called when records that generated code may be in or jump to are gone: code TLBs must be flushed and the slice ended. */
   onDrop: () => void = () => {};
+  /** Called when decoded code of a record page changed, or the record page is about to serve another code page. */
+  onInvalidate: (records: number, forget: boolean) => void = () => {};
   /** Statistics for `info jit`. */
   decodes = 0;
   invalidations = 0;
@@ -42,6 +44,7 @@ export class RecordPool {
   }
 
   #allocate(key: number, page: number): number {
+    this.#mem.ensurePresent(page * 4096);
     const index = this.#hand;
     this.#hand = (this.#hand + 1) % L.RECORD_PAGES;
     if (this.#owner[index] !== -1) {
@@ -62,6 +65,7 @@ export class RecordPool {
   #release(index: number): void {
     const key = this.#owner[index]!;
     const page = Math.floor(key / L.MODES);
+    this.onInvalidate(this.#records[key]!, true);
     this.#records[key] = 0;
     this.#owner[index] = -1;
     for (let mode = 0; mode < L.MODES; mode++) if (this.#records[page * L.MODES + mode] !== 0) return;
@@ -108,6 +112,7 @@ export class RecordPool {
       return;
     }
     this.invalidations++;
+    this.onInvalidate(records, false);
     // An instruction that reaches into the bytes may begin up to 14 bytes before them. Only the handler is cleared: the
     // instruction that is writing still needs its own record.
     for (let o = Math.max(0, from - 14); o < to; o++) this.#i32[(records + (o << L.RECORD_SHIFT)) >> 2] = 0;

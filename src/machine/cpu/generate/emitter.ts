@@ -179,6 +179,9 @@ export abstract class Emitter {
     this.fault();
   }
 
+  /** To be called before flags are changed in a conditional part of a definition. */
+  settleFlags(): void {}
+
   // ---- flags: FR sign-extended result; FC bit 31 CF, bit 30 CF^OF, bit 3 AF, bit 0 "ZF whatever FR says"
 
   fr(): Node {
@@ -193,7 +196,7 @@ export abstract class Emitter {
   setFc(v: Node): void {
     this.setState(L.FC, v);
   }
-  #carryVector(c: Node, size: number): Node {
+  protected carryVector(c: Node, size: number): Node {
     if (size === 32) return this.and(c, constant(CARRY_MASK));
     const t = this.let(c);
     return this.or(
@@ -202,12 +205,12 @@ export abstract class Emitter {
     );
   }
   flagsAdd(a: Node, b: Node, r: Node, size = this.size): void {
-    this.setFc(this.#carryVector(this.or(this.and(a, b), this.and(this.or(a, b), this.not(r))), size));
+    this.setFc(this.carryVector(this.or(this.and(a, b), this.and(this.or(a, b), this.not(r))), size));
     this.setFr(this.sext(r, size));
   }
   flagsSub(a: Node, b: Node, r: Node, size = this.size): void {
     const borrow = this.or(this.and(this.not(a), b), this.and(this.or(this.not(a), b), r));
-    this.setFc(this.#carryVector(borrow, size));
+    this.setFc(this.carryVector(borrow, size));
     this.setFr(this.sext(r, size));
   }
   flagsLogic(r: Node, size = this.size): void {
@@ -252,7 +255,7 @@ export abstract class Emitter {
   cf(): Node {
     return this.shr(this.fc(), constant(31));
   }
-  #zf(): Node {
+  protected zf(): Node {
     return this.or(this.eqz(this.fr()), this.and(this.fc(), constant(1)));
   }
   #less(): Node {
@@ -272,10 +275,10 @@ export abstract class Emitter {
         v = this.cf();
         break;
       case 2:
-        v = this.#zf();
+        v = this.zf();
         break;
       case 3:
-        v = this.or(this.cf(), this.#zf());
+        v = this.or(this.cf(), this.zf());
         break;
       case 4:
         v = this.shr(this.fr(), constant(31));
@@ -287,7 +290,7 @@ export abstract class Emitter {
         v = this.#less();
         break;
       default:
-        v = this.or(this.#less(), this.#zf());
+        v = this.or(this.#less(), this.zf());
     }
     return (cc & 1) !== 0 ? this.eqz(v) : v;
   }
@@ -312,12 +315,13 @@ export abstract class Emitter {
     return this.linear(this.segment(), this.ea(), size, write);
   }
 
-  #tlb(linear: Node, bits: number, write: boolean): { host: Node; miss: Node } {
+  protected tlbBase(): Node {
+    return this.state(L.TLBBASE);
+  }
+  /** Looks an access up: where it lies if it hits, and whether it misses. */
+  protected tlb(linear: Node, bits: number, write: boolean): { host: Node; miss: Node } {
     const slot = this.let(
-      this.add(
-        this.and(this.shr(linear, constant(8)), constant((L.TLB_ENTRIES - 1) << 4)),
-        this.state(L.TLBBASE),
-      ),
+      this.add(this.and(this.shr(linear, constant(8)), constant((L.TLB_ENTRIES - 1) << 4)), this.tlbBase()),
     );
     const last = bits === 8 ? linear : this.add(linear, constant(bits / 8 - 1));
     const tag = this.and(last, constant(~0xfff));
@@ -328,10 +332,10 @@ export abstract class Emitter {
   }
   /** Whether an access would go through without a slow path, and where it lies: for bulk operations. */
   probe(linear: Node, write: boolean): { host: Node; miss: Node } {
-    return this.#tlb(linear, 8, write);
+    return this.tlb(linear, 8, write);
   }
   loadLinear(bits: number, linear: Node): Node {
-    const { host, miss } = this.#tlb(linear, bits, false);
+    const { host, miss } = this.tlb(linear, bits, false);
     this.out.if(miss, () => {
       this.out.set(host, this.slow('read', linear, constant(bits)));
       this.out.if(this.eqz(host), () => this.fault());
@@ -340,7 +344,7 @@ export abstract class Emitter {
   }
   storeLinear(bits: number, linear: Node, v: Node): void {
     const value = this.let(v);
-    const { host, miss } = this.#tlb(linear, bits, true);
+    const { host, miss } = this.tlb(linear, bits, true);
     this.out.if(
       miss,
       () => this.out.if(this.slow('write', linear, constant(bits), value), () => this.fault()),
@@ -349,7 +353,7 @@ export abstract class Emitter {
   }
   /** Read, modify, write: writability is checked before `f` runs; `f` may then change registers and flags. */
   modifyLinear(bits: number, linear: Node, f: (a: Node) => Node): void {
-    const { host, miss } = this.#tlb(linear, bits, true);
+    const { host, miss } = this.tlb(linear, bits, true);
     this.out.if(miss, () => {
       this.out.set(host, this.slow('modify', linear, constant(bits)));
       this.out.if(this.eqz(host), () => this.fault());

@@ -121,6 +121,11 @@ export class FunctionWriter {
         code.u8(0x20);
         this.#localIndex(v.n);
         return;
+      case 'tee':
+        this.emit(v.a!);
+        code.u8(0x22);
+        this.#localIndex(v.n);
+        return;
       case 'select':
         this.emit(v.a!);
         this.emit(v.b!);

@@ -17,7 +17,9 @@ export const HANDLER_DECODE = 0;
 export const HANDLER_COLD = 1;
 export const HANDLER_CROSS = 2;
 export const HANDLER_END = 3;
-const FIXED_HANDLERS = 4;
+export const FIXED_HANDLERS = 4;
+/** Compiled units that may live at once; V8 ends the process near 30,000 modules. */
+export const MAX_UNITS = 6000;
 
 /** Operations that differ outside flat 32-bit code even without a memory operand. */
 const GENERAL_OPERATIONS = new Set([
@@ -133,6 +135,12 @@ export interface InterpreterModule {
   readonly bytes: Uint8Array;
   /** Handler numbers by key. */
   readonly handlers: ReadonlyMap<string, number>;
+  /** Handler number FIXED_HANDLERS + i. */
+  readonly list: readonly Handler[];
+  /** Handler numbers from here on are compiled units. */
+  readonly unitBase: number;
+  /** Handler number n is entry n - tableBase of the exported table. */
+  readonly tableBase: number;
 }
 
 /** `coldNumber`: numbers of cold operations that generated code calls by name. */
@@ -158,13 +166,20 @@ export function buildInterpreter(
     out.unreachable();
     return module.function(handlerType, out.finish(), out.code);
   });
-  writeSwitch(module, hot, handlerType, coldNumber);
-  module.table(elements);
+  const unitBase = FIXED_HANDLERS + all.length;
+  writeSwitch(module, hot, handlerType, unitBase, coldNumber);
+  module.table(elements, MAX_UNITS);
   const numbers = new Map<string, number>();
   [...hot, ...others].forEach((h, i) => {
     numbers.set(handlerKey(h.operation, h.shape), FIXED_HANDLERS + i);
   });
-  return { bytes: module.finish(), handlers: numbers };
+  return {
+    bytes: module.finish(),
+    handlers: numbers,
+    list: [...hot, ...others],
+    unitBase,
+    tableBase: FIXED_HANDLERS + hot.length,
+  };
 }
 
 const REC: Node = { op: 'local', type: 'i32', n: 0 };
@@ -179,6 +194,7 @@ function writeSwitch(
   module: ModuleWriter,
   hot: readonly Handler[],
   handlerType: number,
+  unitBase: number,
   coldNumber: (name: string) => number,
 ): void {
   const out = new FunctionWriter(3);
@@ -186,7 +202,7 @@ function writeSwitch(
   const cases = FIXED_HANDLERS + hot.length + 1;
   code.u8(0x03); // loop: next instruction
   code.u8(0x40);
-  out.set(NUMBER, load('ld32', REC, L.R_HANDLER));
+  out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
   code.u8(0x03); // loop: dispatch on NUMBER
   code.u8(0x40);
   for (let i = 0; i < cases; i++) {
@@ -214,7 +230,17 @@ function writeSwitch(
     };
     const dynamic = new Dynamic(out, { next, coldNumber });
     out.resetTemps();
-    writeCase(i, dynamic, out, next, toTop, () => out.branch(dispatch + out.depth), hot, handlerType);
+    writeCase(
+      i,
+      dynamic,
+      out,
+      next,
+      toTop,
+      () => out.branch(dispatch + out.depth),
+      hot,
+      handlerType,
+      unitBase,
+    );
   }
   code.u8(0x0b);
   code.u8(0x0b);
@@ -232,6 +258,7 @@ function writeCase(
   redispatch: () => void,
   hot: readonly Handler[],
   handlerType: number,
+  unitBase: number,
 ): void {
   if (i === HANDLER_DECODE) {
     const rec = dynamic.slow('decode', REC);
@@ -264,6 +291,13 @@ function writeCase(
     out.rawLocal(rec);
     out.if(dynamic.eqz(rec), () => out.return(constant(0)));
     out.set(COUNT, load('ld32', constant(L.ICNT), 0));
+    // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
+    out.if(binary('and', rec, constant(1)), () => {
+      out.set(REC, binary('sub', rec, constant(1)));
+      out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
+      out.if(binary('geu', NUMBER, constant(unitBase)), () => out.set(NUMBER, load('ld16u', REC, L.R_ORIG)));
+      redispatch();
+    });
     next(rec);
   }
 }

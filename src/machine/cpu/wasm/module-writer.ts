@@ -23,6 +23,7 @@ export class ModuleWriter {
   readonly #imports: { name: string; type: number }[] = [];
   readonly #functions: FunctionBody[] = [];
   #elements: readonly number[] | undefined;
+  #spare = 0;
   readonly #memoryPages: number;
 
   /** `memoryPages`: declared minimum of the imported memory `e.m`, in 64 KiB pages. */
@@ -54,9 +55,10 @@ export class ModuleWriter {
     return this.#imports.length + this.#functions.length - 1;
   }
 
-  /** The module's own function table, filled with these function indices. */
-  table(elements: readonly number[]): void {
+  /** The module's own function table `table`, filled with these function indices, and `spare` empty entries. */
+  table(elements: readonly number[], spare: number): void {
     this.#elements = elements;
+    this.#spare = spare;
   }
 
   finish(): Uint8Array {
@@ -80,7 +82,7 @@ export class ModuleWriter {
         s.leb(1);
         s.u8(0x70);
         s.u8(0);
-        s.leb(this.#elements!.length);
+        s.leb(this.#elements!.length + this.#spare);
       });
     }
     section(7, (s) => this.#exportSection(s));
@@ -120,7 +122,12 @@ export class ModuleWriter {
     this.#functions.forEach((f, i) => {
       if (f.exportName !== undefined) exported.push([f.exportName, this.#imports.length + i]);
     });
-    s.leb(exported.length);
+    s.leb(exported.length + (this.#elements === undefined ? 0 : 1));
+    if (this.#elements !== undefined) {
+      s.name('table');
+      s.u8(1);
+      s.leb(0);
+    }
     for (const [name, index] of exported) {
       s.name(name);
       s.u8(0);

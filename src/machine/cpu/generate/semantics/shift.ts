@@ -60,6 +60,7 @@ function shift(s: Emitter, f: (a: Node, n: Node) => Node): void {
     if (n.n !== 0) s.update((a) => f(a, n));
     return;
   }
+  s.settleFlags();
   s.out.if(n, () => s.update((a) => f(a, n)));
 }
 
@@ -105,7 +106,10 @@ function doubleShift(s: Emitter, left: boolean): void {
     });
   if (isConstant(n)) {
     if (n.n !== 0) body();
-  } else s.out.if(n, body);
+  } else {
+    s.settleFlags();
+    s.out.if(n, body);
+  }
 }
 
 function doubleShift32(s: Emitter, a: Node, b: Node, n: Node, left: boolean): Node {
