@@ -1,10 +1,14 @@
 /** One run of the program: a machine with its monitors, from the first instruction to the exit code. */
-import { rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { MonitorLink } from '../host/monitor-link.ts';
 import type { Machine } from '../machine/machine.ts';
+import { Hmp } from '../monitor/hmp.ts';
 import type { Characters } from './characters.ts';
 import type { Config } from './config.ts';
-import { startLog } from './log.ts';
+import { EventLog } from './log.ts';
+import { createMonitorHost } from './monitor-host.ts';
+import { VERSION } from './version.ts';
 
 export interface SessionOptions {
   readonly config: Config;
@@ -18,11 +22,13 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #done: Promise<number>;
   #finish: (code: number) => void = () => {};
+  #fail: (error: unknown) => void = () => {};
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    this.#done = new Promise((resolve) => {
+    this.#done = new Promise((resolve, reject) => {
       this.#finish = resolve;
+      this.#fail = reject;
     });
   }
 
@@ -34,9 +40,10 @@ export class Session {
   async run(): Promise<number> {
     const { config, machine, characters, notice } = this.#options;
     const removeSignals = this.#handleSignals();
+    const log = new EventLog(config.logItems, config.logFile);
     try {
       this.#listen();
-      const stopLog = startLog(machine, config.logItems, config.logFile);
+      log.attach(machine);
       characters.serials.forEach((link, n) => {
         const port = machine.serial(n);
         if (link !== undefined && port !== undefined) link.connect(port.receiver, () => machine.wake());
@@ -45,15 +52,26 @@ export class Session {
         const { notices } = await machine.loadvm(config.loadvm);
         for (const line of notices) notice(line);
       }
+      this.#startMonitors(log);
       characters.start();
       if (!config.startPaused) machine.start();
       const code = await this.#done;
       await machine.close();
-      stopLog();
       return code;
     } finally {
       removeSignals();
+      log.close();
       if (config.pidFile !== undefined) await rm(config.pidFile, { force: true });
+    }
+  }
+
+  /** All monitors work on one machine with one state: sticky formats, keys held. */
+  #startMonitors(log: EventLog): void {
+    const { config, machine, characters } = this.#options;
+    const host = createMonitorHost({ config, characters, log, quit: () => this.finish(0) });
+    const hmp = new Hmp({ machine, host });
+    for (const { backend, muxed } of characters.monitors) {
+      new MonitorLink({ hmp, version: VERSION, backend, muxed, onFault: (error) => this.#fail(error) });
     }
   }
 

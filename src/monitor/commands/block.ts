@@ -1,0 +1,83 @@
+/** Removable media: eject, change. Screen: screendump. */
+import type { MachineDisk } from '../../machine/disk.ts';
+import type { Machine } from '../../machine/machine.ts';
+import { argument as arg, type Command, CommandError, command, reason } from '../command.ts';
+
+export const BLOCK_COMMANDS: readonly Command[] = [
+  command(
+    'eject',
+    [arg('flag', 'f'), arg('device', 'device')],
+    '[-f] device',
+    'eject a removable medium (use -f to force it)',
+    async ({ machine }, args) => {
+      const disk = removable(machine, args.string('device'));
+      const old = disk.node;
+      disk.change(undefined);
+      await old?.close();
+      return undefined;
+    },
+  ),
+  command(
+    'change',
+    [
+      arg('device', 'device'),
+      arg('flag', 'f'),
+      arg('filename', 'target'),
+      arg('string', 'format?'),
+      arg('string', 'read-only-mode?'),
+    ],
+    'device [-f] filename [format [read-only-mode]]',
+    'change a removable medium, optional format, use -f to force the operation',
+    async ({ machine, host }, args) => {
+      const name = args.string('device');
+      const disk = removable(machine, name);
+      const mode = args.optional('read-only-mode') ?? 'retain';
+      if (!['retain', 'read-only', 'read-write'].includes(mode)) {
+        throw new CommandError(`Parameter 'read-only-mode' does not accept value '${mode}'`);
+      }
+      const isCd = kindOf(machine, name) === 'cdrom';
+      const readOnly = isCd || mode === 'read-only' || (mode === 'retain' && disk.node?.readOnly === true);
+      const format = args.optional('format');
+      const node = await host.openImage(args.string('target'), {
+        readOnly,
+        ...(format === undefined ? {} : { format }),
+      });
+      const old = disk.node;
+      disk.change(undefined);
+      disk.change(node);
+      await old?.close();
+      return undefined;
+    },
+  ),
+  command(
+    'screendump',
+    [arg('filename', 'filename'), arg('flag', 'f'), arg('string', 'format?')],
+    'filename [-f format]',
+    "save the screen as an image file; format 'ppm' or 'png', by default png if the name ends in .png, else ppm",
+    async ({ machine, host }, args) => {
+      const filename = args.string('filename');
+      const format = args.optional('format') ?? (/\.png$/i.test(filename) ? 'png' : 'ppm');
+      if (format !== 'png' && format !== 'ppm') throw new CommandError(`invalid parameter value: ${format}`);
+      const surface = machine.screen?.render();
+      if (surface === undefined) throw new CommandError('There is no console to take a screendump from');
+      const encode = format === 'png' ? host.encodePng : host.encodePpm;
+      try {
+        await host.writeFile(filename, encode(surface.width, surface.height, surface.rgb));
+      } catch (error) {
+        throw new CommandError(`failed to open file '${filename}': ${reason(error)}`);
+      }
+      return undefined;
+    },
+  ),
+];
+
+function kindOf(machine: Machine, device: string): string | undefined {
+  return machine.options.drives.find((drive) => drive.device === device)?.kind;
+}
+
+function removable(machine: Machine, device: string): MachineDisk {
+  const disk = machine.disks.find((d) => d.device === device);
+  if (disk === undefined) throw new CommandError(`Device '${device}' not found`);
+  if (kindOf(machine, device) === 'disk') throw new CommandError(`Device '${device}' is not removable`);
+  return disk;
+}

@@ -1,0 +1,36 @@
+/** savevm, loadvm, delvm. What can go wrong is said by the migration layer, in QEMU's words first. */
+import { argument as arg, type Command, command } from '../command.ts';
+
+export const SNAPSHOT_COMMANDS: readonly Command[] = [
+  command(
+    'savevm',
+    [arg('snapshot', 'name?')],
+    'tag',
+    'save a VM snapshot. If no tag is provided, a new snapshot is created',
+    async ({ machine }, args) => {
+      await machine.savevm(args.optional('name'));
+      return undefined;
+    },
+  ),
+  command(
+    'loadvm',
+    [arg('snapshot', 'name')],
+    'tag',
+    'restore a VM snapshot from its tag',
+    async ({ machine }, args) => {
+      const { notices } = await machine.loadvm(args.string('name'));
+      return notices.length === 0 ? undefined : `${notices.join('\n')}\n`;
+    },
+  ),
+  command(
+    'delvm',
+    [arg('snapshot', 'name')],
+    'tag',
+    'delete a VM snapshot from its tag',
+    async ({ machine }, args) => {
+      const name = args.string('name');
+      // QEMU says nothing; a user who mistyped is glad of a word, and no script takes it for an error.
+      return (await machine.delvm(name)) ? undefined : `There is no snapshot '${name}'.\n`;
+    },
+  ),
+];
