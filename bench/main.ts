@@ -12,6 +12,7 @@ import { ours, qemu } from './emulators/qemu-style.ts';
 import { v86 } from './emulators/v86.ts';
 import { type LinuxGuest, linuxGuest } from './guests/linux.ts';
 import { loadAverage } from './harness/process-usage.ts';
+import { killAll } from './harness/vm.ts';
 import { measureMips, type Mips } from './mips/mips.ts';
 import { type BenchOptions, HELP, parseOptions, type Section } from './options.ts';
 import { markdown, plain, type Table } from './report.ts';
@@ -183,6 +184,13 @@ async function main(): Promise<void> {
   const work = mkdtempSync(join(ROOT, '.cache', 'bench-'));
   let guest: LinuxGuest | undefined;
   const bench: Bench = { options, emulators, work, linux: () => (guest ??= linuxGuest(ROOT, work)) };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      killAll();
+      if (!options.keep) rmSync(work, { recursive: true, force: true });
+      process.exit(1);
+    });
+  }
   const out = options.out ?? join(ROOT, 'bench', 'results');
   const top = heading(emulators);
   const pages = [top, ...missing];

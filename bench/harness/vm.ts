@@ -13,7 +13,16 @@ export interface SerialLine {
 
 const MONITOR_TRIES = 1000;
 const MONITOR_RETRY_MS = 10;
+const MONITOR_TIMEOUT_MS = 120_000;
 const STDERR_KEPT = 4000;
+
+/** Processes to end when the benchmark is broken off. */
+const running = new Set<ChildProcess>();
+
+/** Ends all emulators at once. */
+export function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
 
 export class Vm {
   readonly lines: SerialLine[] = [];
@@ -41,7 +50,9 @@ export class Vm {
     this.#child.on('error', (error) => {
       this.#errors += error.message;
     });
+    running.add(this.#child);
     this.#child.on('close', () => {
+      running.delete(this.#child);
       this.#exited = true;
       this.#onLine?.();
       this.#onMonitor?.();
@@ -138,12 +149,19 @@ export class Vm {
   }
 
   async #prompt(): Promise<string> {
+    let timer: NodeJS.Timeout | undefined;
+    let isLate = false;
     while (!/\(\w+\) $/.test(this.#monitorText)) {
-      if (this.#exited) throw this.#fail('the prompt of the monitor');
+      if (this.#exited || isLate) throw this.#fail('the prompt of the monitor');
       await new Promise<void>((resolve) => {
         this.#onMonitor = resolve;
+        timer ??= setTimeout(() => {
+          isLate = true;
+          this.#onMonitor?.();
+        }, MONITOR_TIMEOUT_MS);
       });
     }
+    clearTimeout(timer);
     return this.#monitorText;
   }
 
