@@ -129,7 +129,7 @@ export const RECORD_BYTES = 32;
 export const RECORD_SHIFT = 5;
 export const RECORD_PAGE_BYTES = 4096 * RECORD_BYTES;
 export const RECORDS = 0x100000;
-export const RECORD_PAGES = 512;
+export const RECORD_PAGES = 1024;
 export const RECORDS_END = RECORDS + RECORD_PAGES * RECORD_PAGE_BYTES;
 
 /** Record fields (byte offsets in a record). */

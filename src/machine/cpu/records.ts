@@ -20,6 +20,8 @@ export class RecordPool {
   readonly #owner = new Int32Array(L.RECORD_PAGES).fill(-1);
   readonly #granules = new Uint8Array(L.RECORD_PAGES * GRANULES);
   readonly #writes = new Uint16Array(L.RECORD_PAGES);
+  /** By record page: 1 if looked up since the hand passed. */
+  readonly #entered = new Uint8Array(L.RECORD_PAGES);
   #hand = 0;
   /** Called when records that generated code may be in or jump to are gone: code TLBs must be flushed and the slice ended. */
   onDrop: () => void = () => {};
@@ -40,13 +42,14 @@ export class RecordPool {
   pageRecords(page: number, mode: number): number {
     const key = page * L.MODES + mode;
     const found = this.#records[key]!;
-    return found !== 0 ? found : this.#allocate(key, page);
+    const records = found !== 0 ? found : this.#allocate(key, page);
+    this.#entered[(records - L.RECORDS) >>> 17] = 1;
+    return records;
   }
 
   #allocate(key: number, page: number): number {
     this.#mem.ensurePresent(page * 4096);
-    const index = this.#hand;
-    this.#hand = (this.#hand + 1) % L.RECORD_PAGES;
+    const index = this.#choose();
     if (this.#owner[index] !== -1) {
       this.#release(index);
       this.recycled++;
@@ -60,6 +63,16 @@ export class RecordPool {
     this.#records[key] = address;
     this.#mem.guard[page] = this.#mem.guard[page]! | GUARD_CODE;
     return address;
+  }
+
+  /** A record page to use (again): one that was not entered since the hand passed it last. */
+  #choose(): number {
+    for (;;) {
+      const index = this.#hand;
+      this.#hand = (this.#hand + 1) % L.RECORD_PAGES;
+      if (this.#entered[index] === 0) return index;
+      this.#entered[index] = 0;
+    }
   }
 
   #release(index: number): void {

@@ -9,7 +9,7 @@ import { compileUnit } from './compile.ts';
 import { discover, type UnitBlock } from './unit.ts';
 
 /** Samples in a page before it is compiled: with one sample every few thousand instructions, well over 10,000 executed. */
-const SAMPLES_BEFORE_COMPILING = 3;
+const SAMPLES_BEFORE_COMPILING = 12;
 const MAX_INSTRUCTIONS = 500;
 /** Units of a page that were thrown away (self-modifying code) before it is left to the interpreter. */
 const MAX_INVALIDATIONS = 20;
