@@ -30,7 +30,7 @@ import { VirtualClock } from './virtual-clock.ts';
 
 /** Wall time of a slice: short while disk requests are in flight, so that their completions are seen soon. */
 const SLICE_NS = 5_000_000;
-const SLICE_BUSY_NS = 500_000;
+const SLICE_BUSY_NS = 100_000;
 /** Instructions run between two looks at the time. */
 const STRETCH_INSTRUCTIONS = 100_000;
 const MIN_STRETCH = 500;
@@ -95,7 +95,7 @@ export class Machine {
       requestExit: (code) => this.#exit(code),
       disk: (drive) => new MachineDisk(drive.device, drive.node, diskHost),
     });
-    this.clock.onEarlier = () => this.board?.cpu.endSlice();
+    this.clock.onEarlier = () => this.board?.cpu.endRun();
     this.board.reset();
   }
 
@@ -204,7 +204,7 @@ export class Machine {
   async #halt(): Promise<void> {
     if (this.#loop === undefined) return;
     this.#stopRequested = true;
-    this.board.cpu.endSlice();
+    this.board.cpu.endRun();
     this.wake();
     await this.#loop;
     this.#stopRequested = false;
@@ -236,7 +236,6 @@ export class Machine {
   #slice(): Promise<void> | undefined {
     const { host } = this.options;
     const begin = host.now();
-    const length = this.#inFlight > 0 ? SLICE_BUSY_NS : SLICE_NS;
     do {
       if (this.#resetRequested !== undefined) this.#doReset();
       const gate = this.clock.runTimers();
@@ -249,8 +248,13 @@ export class Machine {
         const wait = this.#idle();
         if (wait !== undefined) return wait;
       }
-    } while (this.#state === 'running' && !this.#stopRequested && host.now() - begin < length);
+    } while (this.#state === 'running' && !this.#stopRequested && host.now() - begin < this.#sliceLength());
     return undefined;
+  }
+
+  /** With -icount the machine waits for disks when their time has come: no need to look often. */
+  #sliceLength(): number {
+    return this.#inFlight > 0 && this.clock.icount === undefined ? SLICE_BUSY_NS : SLICE_NS;
   }
 
   #stretch(budget: number): 'budget' | 'halt' | 'triple-fault' {
@@ -272,7 +276,8 @@ export class Machine {
       if (toDeadline === Number.POSITIVE_INFINITY) return STRETCH_INSTRUCTIONS * 10;
       return Math.max(1, Math.min(STRETCH_INSTRUCTIONS * 10, Math.ceil(toDeadline / 2 ** icount.shift)));
     }
-    return Math.max(MIN_STRETCH, Math.min(STRETCH_INSTRUCTIONS, Math.ceil(toDeadline * this.#speed)));
+    const ns = Math.min(toDeadline, this.#sliceLength());
+    return Math.max(MIN_STRETCH, Math.min(STRETCH_INSTRUCTIONS, Math.ceil(ns * this.#speed)));
   }
 
   /** The CPU waits in HLT: sleeps to the next deadline or host event. */
@@ -311,7 +316,7 @@ export class Machine {
       return;
     }
     this.#resetRequested = by;
-    this.board.cpu.endSlice();
+    this.board.cpu.endRun();
     if (this.#loop === undefined) this.#doReset();
     else this.wake();
   }
@@ -325,19 +330,19 @@ export class Machine {
   }
 
   #shutdown(reason: string): void {
-    this.board.cpu.endSlice();
+    this.board.cpu.endRun();
     if (this.#state === 'running') this.#setState('shutdown');
     this.#events.emit('shutdown', { guest: true, reason });
   }
 
   #suspend(): void {
-    this.board.cpu.endSlice();
+    this.board.cpu.endRun();
     if (this.#state === 'running') this.#setState('suspended');
     this.#events.emit('suspend', undefined);
   }
 
   #exit(code: number): void {
-    this.board.cpu.endSlice();
+    this.board.cpu.endRun();
     if (this.#state === 'running') this.#setState('shutdown');
     this.#events.emit('exit', { code });
   }
@@ -348,7 +353,7 @@ export class Machine {
     this.#inFlight += change;
     if (change > 0) {
       // Completions are seen between slices: look soon.
-      if (this.clock.icount === undefined) this.board.cpu.endSlice();
+      if (this.clock.icount === undefined) this.board.cpu.endRun();
       return;
     }
     if (this.#inFlight === 0) this.#onDrained?.();

@@ -35,7 +35,7 @@ class MachineTimer implements Timer {
 
   arm(deadline: Ns): void {
     this.deadline = Math.max(0, deadline);
-    this.#clock.deadlinesChanged();
+    this.#clock.deadlineSet(this.deadline);
   }
 
   cancel(): void {
@@ -55,7 +55,7 @@ export class VirtualClock implements Clock {
   #origin = 0;
   #next: Ns = Number.POSITIVE_INFINITY;
   #stale = false;
-  /** Told when a timer was armed earlier than any other: the slice being run may be too long. */
+  /** Told when a timer was armed earlier than any other: the stretch being run is too long. */
   onEarlier: () => void = () => {};
 
   constructor(source: TimeSource, icount: IcountOptions | undefined) {
@@ -108,7 +108,12 @@ export class VirtualClock implements Clock {
 
   deadlinesChanged(): void {
     this.#stale = true;
-    this.onEarlier();
+  }
+
+  /** A timer was armed. Before what nextDeadline() last said: the stretch being run is too long. */
+  deadlineSet(deadline: Ns): void {
+    this.#stale = true;
+    if (deadline < this.#next) this.onEarlier();
   }
 
   /** Earliest deadline, or Infinity. */
