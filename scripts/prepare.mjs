@@ -1,0 +1,62 @@
+/** Steps that `npm start` and `npm test` share. Plain Node: nothing is installed yet when this runs. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+export function say(message) {
+  process.stderr.write(`${message}\n`);
+}
+
+/** Runs a command in the checkout; returns its exit code. */
+export function run(command, args, options = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', ...options });
+  if (error !== undefined) say(`${command}: ${error.message}`);
+  return status ?? 1;
+}
+
+/** Runs a command and ends the process if it fails. */
+export function must(command, args, options = {}) {
+  const code = run(command, args, options);
+  if (code !== 0) {
+    say(`failed: ${command} ${args.join(' ')}`);
+    process.exit(code);
+  }
+}
+
+function modified(path) {
+  return existsSync(path) ? statSync(path).mtimeMs : 0;
+}
+
+/** `npm ci`, unless node_modules already holds what the lock file names. */
+export function installIfNeeded() {
+  const installed = modified(join(ROOT, 'node_modules/.package-lock.json'));
+  const wanted = Math.max(modified(join(ROOT, 'package-lock.json')), modified(join(ROOT, 'package.json')));
+  if (installed >= wanted && existsSync(join(ROOT, 'node_modules/typescript'))) return;
+  say('installing packages (npm ci) …');
+  must('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+
+function newestIn(folder) {
+  let newest = 0;
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) newest = Math.max(newest, newestIn(path));
+    else if (entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts')) {
+      newest = Math.max(newest, modified(path));
+    }
+  }
+  return newest;
+}
+
+/** `tsc`, unless dist is newer than every source. */
+export function buildIfNeeded() {
+  const isThere = existsSync(join(ROOT, 'dist/cli/main.js'));
+  const built = isThere ? modified(join(ROOT, 'dist/.tsbuildinfo')) : 0;
+  const sources = Math.max(newestIn(join(ROOT, 'src')), modified(join(ROOT, 'tsconfig.build.json')));
+  if (built > sources) return;
+  say('building …');
+  must(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);
+}
