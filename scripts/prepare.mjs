@@ -59,4 +59,5 @@ export function buildIfNeeded() {
   if (built > sources) return;
   say('building …');
   must(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);
+  must(process.execPath, [join(ROOT, 'scripts/build-interpreter.mjs')]);
 }

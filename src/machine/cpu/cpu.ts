@@ -81,7 +81,7 @@ export class Cpu extends CpuState {
       flushTlb(this);
       this.endSlice();
     };
-    this.#handlers = new HandlerIndex(mem.memory.buffer.byteLength / 65536);
+    this.#handlers = new HandlerIndex();
     const instance = new WebAssembly.Instance(this.#handlers.module, {
       e: { m: mem.memory, ...this.#imports() },
     });
@@ -228,8 +228,13 @@ export class Cpu extends CpuState {
     this.set(L.ICNT, budget);
     this.set(L.EXIT_REASON, L.EXIT_NONE);
     this.#running = true;
-    const end = this.#run(rec, budget);
-    this.#running = false;
+    let end: number;
+    try {
+      end = this.#run(rec, budget);
+    } finally {
+      // Also when a page of a lazily loaded snapshot cannot be had: the machine stops for good then.
+      this.#running = false;
+    }
     this.#executed += budget - this.#taken - this.get(L.ICNT);
     if (end !== 0) {
       this.set(L.EIP, this.#eipOf(end));

@@ -11,6 +11,7 @@ import {
   isGeneralOperation,
   sizeOf,
 } from './generate/interpreter.ts';
+import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
 import { SEMANTICS } from './generate/semantics/index.ts';
 import type { Definition } from './isa.ts';
 import * as L from './layout.ts';
@@ -28,6 +29,13 @@ interface Plan {
   readonly operandBits: readonly number[];
 }
 
+function fromBase64(text: string): Uint8Array {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
 const VARIANTS = ['', 'x', 'f', 'g'];
 
 export class HandlerIndex {
@@ -36,8 +44,9 @@ export class HandlerIndex {
   readonly #numbers: ReadonlyMap<string, number>;
   readonly #plans = new Map<Definition, Plan>();
 
-  constructor(memoryPages: number) {
-    const built = buildInterpreter(memoryPages, coldNumber);
+  constructor() {
+    const image = INTERPRETER_IMAGE === undefined ? undefined : fromBase64(INTERPRETER_IMAGE);
+    const built = buildInterpreter(coldNumber, image);
     this.interpreter = built;
     this.module = new WebAssembly.Module(built.bytes);
     this.#numbers = built.handlers;

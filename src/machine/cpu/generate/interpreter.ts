@@ -143,18 +143,40 @@ export interface InterpreterModule {
   readonly tableBase: number;
 }
 
-/** `coldNumber`: numbers of cold operations that generated code calls by name. */
+/** Declared size of the imported memory, in 64 KiB pages: what every machine has at least. */
+const MEMORY_PAGES = L.RECORDS_END / 65536;
+
+/**
+ * `coldNumber`: numbers of cold operations that generated code calls by name. `image`: the module's bytes, if they were made
+ * before; they must come from this very version.
+ */
 export function buildInterpreter(
-  memoryPages: number,
   coldNumber: (name: string) => number,
+  image?: Uint8Array,
 ): InterpreterModule {
   const all = enumerateHandlers();
   const byKey = new Map(all.map((h) => [handlerKey(h.operation, h.shape), h]));
   const hot = HOT_HANDLERS.map((key) => byKey.get(key)).filter((h) => h !== undefined);
-  const hotKeys = new Set(hot.map((h) => handlerKey(h.operation, h.shape)));
-  const others = all.filter((h) => !hotKeys.has(handlerKey(h.operation, h.shape)));
+  const hotSet = new Set(hot);
+  const others = all.filter((h) => !hotSet.has(h));
+  const list = [...hot, ...others];
+  const unitBase = FIXED_HANDLERS + all.length;
+  return {
+    bytes: image ?? writeModule(hot, others, unitBase, coldNumber),
+    handlers: new Map(list.map((h, i) => [handlerKey(h.operation, h.shape), FIXED_HANDLERS + i])),
+    list,
+    unitBase,
+    tableBase: FIXED_HANDLERS + hot.length,
+  };
+}
 
-  const module = new ModuleWriter(memoryPages);
+function writeModule(
+  hot: readonly Handler[],
+  others: readonly Handler[],
+  unitBase: number,
+  coldNumber: (name: string) => number,
+): Uint8Array {
+  const module = new ModuleWriter(MEMORY_PAGES);
   for (const name of IMPORT_NAMES) {
     module.import(name, new Array<number>(IMPORTS[name]!).fill(I32), [I32]);
   }
@@ -166,20 +188,9 @@ export function buildInterpreter(
     out.unreachable();
     return module.function(handlerType, out.finish(), out.code);
   });
-  const unitBase = FIXED_HANDLERS + all.length;
   writeSwitch(module, hot, handlerType, unitBase, coldNumber);
   module.table(elements, MAX_UNITS);
-  const numbers = new Map<string, number>();
-  [...hot, ...others].forEach((h, i) => {
-    numbers.set(handlerKey(h.operation, h.shape), FIXED_HANDLERS + i);
-  });
-  return {
-    bytes: module.finish(),
-    handlers: numbers,
-    list: [...hot, ...others],
-    unitBase,
-    tableBase: FIXED_HANDLERS + hot.length,
-  };
+  return module.finish();
 }
 
 const REC: Node = { op: 'local', type: 'i32', n: 0 };

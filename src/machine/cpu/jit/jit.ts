@@ -73,7 +73,7 @@ export class Jit {
     this.#table = table;
     const memory = c.mem.memory;
     this.#imports = { e: { m: memory, ...callbacks } };
-    this.#memoryPages = memory.buffer.byteLength / 65536;
+    this.#memoryPages = L.RECORDS_END / 65536;
     this.#now = now;
     this.#next = interpreter.unitBase;
   }
