@@ -67,7 +67,7 @@ export function microTable(emulators: readonly Emulator[], runs: Runs<MicroResul
   const ratios = new Map(peers.map((peer) => [peer, [] as number[]]));
   for (const group of GROUPS) {
     const inGroup = new Map(peers.map((peer) => [peer, [] as number[]]));
-    const tests = group.tests.filter((test) => ratesOf(test).length > 0);
+    const tests = group.tests.filter((test) => all.some((run) => run.rates.has(test) || run.died.has(test)));
     for (const test of tests) {
       const own = rate('ours', test, 'perCpu');
       const comparisons = peers.map((peer) => ratio(own, rate(peer, test, 'perCpu')));
@@ -78,7 +78,7 @@ export function microTable(emulators: readonly Emulator[], runs: Runs<MicroResul
       });
       const cells = peers.map((peer) => figure(rate(peer, test, 'perCpu')));
       const wall = figure(rate('ours', test, 'perWall'));
-      const name = `${test}, ${ratesOf(test)[0]!.unit}`;
+      const name = `${test}, ${ratesOf(test)[0]?.unit ?? '?'}`;
       const ownCell = own === undefined ? deathOf(runs, test) : figure(own);
       rows.push([name, ownCell, wall, ...cells, ...comparisons.map(ratioText)]);
     }
@@ -118,11 +118,13 @@ function meanRow(title: string, ratios: readonly (readonly number[])[]): string[
   return [`**${title}: geometric mean**`, '', '', ...ratios.map(() => ''), ...means];
 }
 
-/** Why a test of ours has no figure: POSIX signal 4 is an instruction that the CPU lacks. */
+/** Why a test of ours has no figure. POSIX signals: 4 is an instruction that the CPU lacks, 11 a fault. */
 function deathOf(runs: Runs<MicroResult>, test: string): string {
-  const signal = (runs.get('ours') ?? []).map((run) => run.died.get(test)).find((s) => s !== undefined);
-  if (signal === undefined) return '-';
-  return signal === '4' ? 'no such instruction' : `signal ${signal}`;
+  const why = (runs.get('ours') ?? [])
+    .map((run) => run.died.get(test))
+    .find((reason) => reason !== undefined);
+  if (why === undefined || why === 'hangs') return why ?? '-';
+  return why === '4' ? 'no such instruction' : `signal ${why}`;
 }
 
 /** Lines for checksums that differ from the host CPU's. */

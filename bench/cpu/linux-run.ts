@@ -1,5 +1,6 @@
 /** One boot of the Linux guest in one emulator: time to /init, then, if asked for, the micro tests. */
 import type { Emulator } from '../emulators/emulator.ts';
+import { GROUPS } from './tests.ts';
 import type { LinuxGuest } from '../guests/linux.ts';
 import { cpuBetween, loadAverage, type ThreadTimes, threadTimes } from '../harness/process-usage.ts';
 import { Vm } from '../harness/vm.ts';
@@ -27,11 +28,15 @@ export interface TestRate {
 export interface MicroResult {
   readonly rates: ReadonlyMap<string, TestRate>;
   readonly checksums: ReadonlyMap<string, string>;
-  /** Tests that died, and of which signal. */
+  /** Tests that died: of which signal, or that they hung. */
   readonly died: ReadonlyMap<string, string>;
 }
 
-const APPEND = 'console=ttyS0 nokaslr loglevel=7 panic=-1';
+const APPEND = 'console=ttyS0 nokaslr panic=-1';
+/** A batch whose two lines came closer together than this part of its time in the guest was not seen as it ran. */
+const PLAUSIBLE = 0.2;
+/** No test is silent for longer, ms. */
+const SILENCE_MS = 60_000;
 
 /** Boots as it is, crypto self-tests and all, to the first line of /init. */
 export async function measureBoot(
@@ -40,7 +45,11 @@ export async function measureBoot(
   verbose: boolean,
 ): Promise<BootTimes> {
   const { kernel, initrd } = guest;
-  const vm = new Vm(emulator, { memMiB: MEMORY_MIB, kernel, initrd, append: `${APPEND} bm=boot` }, verbose);
+  const vm = new Vm(
+    emulator,
+    { memMiB: MEMORY_MIB, kernel, initrd, append: `${APPEND} loglevel=7 bm=boot` },
+    verbose,
+  );
   try {
     const load = loadAverage();
     let times: ThreadTimes = new Map();
@@ -71,22 +80,51 @@ interface Batch {
   readonly times: ThreadTimes;
 }
 
+/** All tests; where an emulator hangs in one, that one is noted and it is booted again for those after it. */
 export async function measureMicro(
   emulator: Emulator,
   guest: LinuxGuest,
   options: MicroOptions,
 ): Promise<MicroResult> {
+  const { only } = options;
+  const result = { rates: new Map(), checksums: new Map(), died: new Map() } satisfies MicroResult;
+  let left = GROUPS.flatMap((group) => group.tests).filter(
+    (test) => only.length === 0 || only.includes(test),
+  );
+  while (left.length > 0) {
+    const hung = await runTests(emulator, guest, { ...options, only: left }, result);
+    if (hung === undefined) break;
+    result.died.set(hung, 'hangs');
+    left = left.slice(left.indexOf(hung) + 1);
+  }
+  return result;
+}
+
+interface Collected {
+  readonly rates: Map<string, TestRate>;
+  readonly checksums: Map<string, string>;
+  readonly died: Map<string, string>;
+}
+
+/** One boot. Returns the test in which it hung, if it did. */
+async function runTests(
+  emulator: Emulator,
+  guest: LinuxGuest,
+  options: MicroOptions,
+  { rates, checksums, died }: Collected,
+): Promise<string | undefined> {
   const { kernel, initrd } = guest;
   const mode = `bm=micro cal=${options.calibrateMs} tgt=${options.targetMs} only=${options.only.join(',')}`;
-  const append = `${APPEND} cryptomgr.notests ${mode}`;
+  // Quiet, lest messages of the kernel get into the lines of the tests.
+  const append = `${APPEND} loglevel=3 cryptomgr.notests ${mode}`;
   const vm = new Vm(emulator, { memMiB: MEMORY_MIB, kernel, initrd, append }, options.verbose);
-  const rates = new Map<string, TestRate>();
-  const sums = new Map<string, string>();
-  const died = new Map<string, string>();
   let batch: Batch | undefined;
+  let isStarted = false;
+  let finished = -1;
   vm.onSerialLine = ({ text, at }) => {
     const [marker, name = '', ...rest] = text.slice(Math.max(0, text.indexOf('@@'))).split(' ');
-    if (marker === '@@V') sums.set(name, rest[0]!);
+    if (marker === '@@INIT') isStarted = true;
+    else if (marker === '@@V') checksums.set(name, rest[0]!);
     else if (marker === '@@X') died.set(name, rest[0]!);
     else if (marker === '@@B') {
       batch = {
@@ -97,18 +135,30 @@ export async function measureMicro(
         times: threadTimes(vm.pid),
       };
     } else if (marker === '@@E' && batch?.name === name) {
-      const { busiest } = cpuBetween(batch.times, threadTimes(vm.pid));
-      const { unit, work } = batch;
-      rates.set(name, { unit, perCpu: work / busiest, perWall: work / (at - batch.at), load: loadAverage() });
+      const rate = rateOf(batch, at, threadTimes(vm.pid), Number(rest[1]) / 1e9);
+      if (rate !== undefined) rates.set(name, rate);
     }
+    // Checksums come first, and no test dies there but would die later.
+    if (marker === '@@E' || (marker === '@@X' && batch !== undefined)) finished = options.only.indexOf(name);
   };
   try {
-    await vm.line('the end of the micro tests', (line) => line.text.includes('@@DONE'));
+    const isEnd = (line: { readonly text: string }) => line.text.includes('@@DONE');
+    await vm.line('the end of the micro tests', isEnd, 0, SILENCE_MS);
+    return undefined;
   } catch (error) {
-    // What was measured before it hung still counts.
     process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`);
+    if (!isStarted) throw error;
+    return options.only[finished + 1];
   } finally {
     await vm.end();
   }
-  return { rates, checksums: sums, died };
+}
+
+/** Undefined for what cannot be: the lines of the test were read too late. */
+function rateOf(batch: Batch, at: number, times: ThreadTimes, guestSeconds: number): TestRate | undefined {
+  const { unit, work } = batch;
+  const { busiest } = cpuBetween(batch.times, times);
+  const wall = at - batch.at;
+  if (wall < guestSeconds * PLAUSIBLE || busiest === 0) return undefined;
+  return { unit, perCpu: work / busiest, perWall: work / wall, load: loadAverage() };
 }

@@ -40,7 +40,7 @@ function archive(busybox: string, tests: string, init: string): Buffer {
 
 const COMMON_FLAGS = (
   '-m32 -march=i686 -O2 -static -fno-pic -no-pie -fno-stack-protector -fcf-protection=none -w ' +
-  '-fno-tree-vectorize -msse2'
+  '-fno-tree-vectorize'
 ).split(' ');
 const FP_FLAGS = ['-ffp-contract=off', '-fno-math-errno'];
 
@@ -49,8 +49,8 @@ function compileTests(source: string, work: string): string {
   const x87 = join(work, 'fp_x87.o');
   const sse = join(work, 'fp_sse.o');
   const program = join(work, 'bench32');
-  gcc(...FP_FLAGS, '-mno-sse', '-mfpmath=387', '-DSUF=x87', '-c', join(source, 'fp.c'), '-o', x87);
-  gcc(...FP_FLAGS, '-mfpmath=sse', '-DSUF=sse', '-c', join(source, 'fp.c'), '-o', sse);
+  gcc(...FP_FLAGS, '-mfpmath=387', '-DSUF=x87', '-c', join(source, 'fp.c'), '-o', x87);
+  gcc(...FP_FLAGS, '-msse2', '-mfpmath=sse', '-DSUF=sse', '-c', join(source, 'fp.c'), '-o', sse);
   gcc('-mfpmath=387', join(source, 'bench32.c'), x87, sse, '-o', program, '-lm');
   execFileSync('strip', [program]);
   return program;

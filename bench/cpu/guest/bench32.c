@@ -25,6 +25,9 @@
 #include <sys/syscall.h>
 #include <emmintrin.h>
 
+/* The rest is for any i686: SSE2 in code of all tests would lose all rows where a CPU lacks it. */
+#define SSE2 __attribute__((target("sse2")))
+
 typedef uint32_t u32; typedef uint64_t u64; typedef uint8_t u8;
 extern double nbody_x87(u32 n);   /* nbody.c -mfpmath=387 */
 extern double nbody_sse(u32 n);   /* nbody.c -msse2 -mfpmath=sse */
@@ -50,9 +53,9 @@ static u32 t_fib(u32 n){ u32 s=0; while(n--) s+=fib(20); return s; }
 
 static u32 t_repmovsd(u32 n){ while(n--){ void*d=buf+(4<<20)+(37<<12),*s=buf; u32 c=(1<<20)/4; __asm__ volatile("cld; rep movsl":"+D"(d),"+S"(s),"+c"(c)::"memory"); } return buf[5<<20]; }
 static u32 t_repstosd(u32 n){ while(n--){ void*d=buf+(4<<20)+(37<<12); u32 c=(1<<20)/4; __asm__ volatile("cld; rep stosl":"+D"(d),"+c"(c):"a"(n):"memory"); } return buf[5<<20]; }
-static u32 t_memcpy_sse(u32 n){ while(n--){ __m128i*d=(void*)(buf+(4<<20)+(37<<12)),*s=(void*)buf; for(u32 i=0;i<(1<<20)/16;i+=4){ __m128i a=_mm_load_si128(s+i),b=_mm_load_si128(s+i+1),c=_mm_load_si128(s+i+2),e=_mm_load_si128(s+i+3); _mm_store_si128(d+i,a);_mm_store_si128(d+i+1,b);_mm_store_si128(d+i+2,c);_mm_store_si128(d+i+3,e);} __asm__ volatile("":::"memory"); } return buf[5<<20]; }
+SSE2 static u32 t_memcpy_sse(u32 n){ while(n--){ __m128i*d=(void*)(buf+(4<<20)+(37<<12)),*s=(void*)buf; for(u32 i=0;i<(1<<20)/16;i+=4){ __m128i a=_mm_load_si128(s+i),b=_mm_load_si128(s+i+1),c=_mm_load_si128(s+i+2),e=_mm_load_si128(s+i+3); _mm_store_si128(d+i,a);_mm_store_si128(d+i+1,b);_mm_store_si128(d+i+2,c);_mm_store_si128(d+i+3,e);} __asm__ volatile("":::"memory"); } return buf[5<<20]; }
 __attribute__((optimize("no-tree-vectorize","no-tree-loop-distribute-patterns"))) static u32 t_memcpy_c32(u32 n){ while(n--){ u32*d=(u32*)(buf+(4<<20)+(37<<12)),*s=(u32*)buf; for(u32 i=0;i<(1<<20)/4;i++) d[i]=s[i]; __asm__ volatile("":::"memory"); } return buf[5<<20]; }
-static u32 t_sse_int(u32 n){ __m128i acc=_mm_setzero_si128(); while(n--){ __m128i*s=(void*)buf; for(u32 i=0;i<4096;i++){ __m128i v=_mm_load_si128(s+i); acc=_mm_add_epi16(acc,_mm_madd_epi16(v,_mm_unpacklo_epi8(v,acc))); acc=_mm_xor_si128(acc,_mm_srli_epi32(v,3)); } } return _mm_cvtsi128_si32(acc); }
+SSE2 static u32 t_sse_int(u32 n){ __m128i acc=_mm_setzero_si128(); while(n--){ __m128i*s=(void*)buf; for(u32 i=0;i<4096;i++){ __m128i v=_mm_load_si128(s+i); acc=_mm_add_epi16(acc,_mm_madd_epi16(v,_mm_unpacklo_epi8(v,acc))); acc=_mm_xor_si128(acc,_mm_srli_epi32(v,3)); } } return _mm_cvtsi128_si32(acc); }
 
 /* bytecode interpreter: indirect branches through a table */
 static u32 t_interp(u32 n){ static const u8 prog[]={0,1,2,3,0,2,1,4,3,0,5,2,1,6,0,4,7}; u32 a=1,b=2,c=3;
