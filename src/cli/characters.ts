@@ -140,8 +140,8 @@ class Opener implements Characters {
       return { backend, mux };
     } catch (error) {
       if (!(error instanceof CharDeviceError)) throw error;
-      const more = consequence === undefined ? '' : `\n${where}: ${consequence}`;
-      throw new UsageError(`${where}: ${error.message}${more}`);
+      const more = consequence === undefined ? [] : [`${where}: ${consequence}`];
+      throw new UsageError(`${where}: ${error.message}`, ...more);
     }
   }
 

@@ -3,11 +3,14 @@
  * out, `,,` for a comma, `on|off`, numbers, sizes with K M G T. Messages are QEMU 7.2's, measured.
  */
 
-/** The command line is wrong. `message` is complete but for the program's name; more lines may follow. */
+/** The command line is wrong. Each report is printed behind the program's name; a report may have several lines. */
 export class UsageError extends Error {
-  constructor(message: string) {
-    super(message);
+  readonly reports: readonly string[];
+
+  constructor(...reports: string[]) {
+    super(reports.join('\n'));
     this.name = 'UsageError';
+    this.reports = reports;
   }
 }
 

@@ -285,8 +285,11 @@ export function parseChar(
 export const addSerial: Handler = (config, value, where) => {
   const description = parseChar(config, value);
   if (description === undefined) {
-    const first = value.startsWith('chardev:') ? '' : `${where}: '${value}' is not a valid char driver\n`;
-    throw new UsageError(`${first}${where}: could not connect serial device to character backend '${value}'`);
+    const first = value.startsWith('chardev:') ? [] : [`${where}: '${value}' is not a valid char driver`];
+    throw new UsageError(
+      ...first,
+      `${where}: could not connect serial device to character backend '${value}'`,
+    );
   }
   config.serials.push({ ...description, where });
 };
@@ -294,7 +297,10 @@ export const addSerial: Handler = (config, value, where) => {
 export const addMonitor: Handler = (config, value, where) => {
   const description = parseChar(config, value);
   if (description === undefined) {
-    throw new UsageError(`${where}: '${value}' is not a valid char driver\n${where}: parse error: ${value}`);
+    throw new UsageError(
+      `${where}: '${value}' is not a valid char driver`,
+      `${where}: parse error: ${value}`,
+    );
   }
   config.monitors.push({ ...description, where, mode: 'readline' });
 };

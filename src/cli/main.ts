@@ -28,7 +28,7 @@ export async function main(args: readonly string[], program = 'ambervm'): Promis
       return error.code;
     }
     if (!isExpected(error)) throw error;
-    notice(error.message);
+    for (const report of error instanceof UsageError ? error.reports : [error.message]) notice(report);
     return 1;
   }
 }
