@@ -10,6 +10,8 @@ import {
   cpuVmState,
   validateCpuRecord,
 } from './cpu/vmstate.ts';
+import { FPU_CS, FPU_DS } from './cpu/layout.ts';
+import { flushTlb } from './cpu/mode.ts';
 import type { Device } from './device.ts';
 import type { Schema } from '../migration/vmstate.ts';
 import { assignState } from '../migration/assign.ts';
@@ -66,10 +68,26 @@ export class CpuSection implements Device<CpuRecord> {
   }
 }
 
-/** Once all sections are in place: what follows from several of them. */
-export function finishCpuLoad(cpu: Cpu, apic: Apic): void {
+/**
+ * Once all sections are in place: what follows from several of them. `keepsCode`: the code that was decoded is still right,
+ * since what changed of it was told page by page.
+ */
+export function finishCpuLoad(cpu: Cpu, apic: Apic, keepsCode: boolean = false): void {
   afterRamLoaded(cpu);
-  cpu.invalidateCaches();
+  if (keepsCode) cpu.mem.onMapChange();
+  else cpu.invalidateCaches();
   // INTR is no state of its own: it follows from the interrupt controllers.
   cpu.setInterruptLine(apic.hasPending() ? 1 : 0);
+}
+
+/**
+ * After a save the CPU goes on as a loaded one would: with empty TLBs (which decide when accessed bits are set in page
+ * tables), PAE pointers as they are in memory, and without the selectors of the last FPU instruction, which QEMU's
+ * stream has no place for.
+ */
+export function finishCpuSave(cpu: Cpu): void {
+  afterRamLoaded(cpu);
+  flushTlb(cpu);
+  cpu.set(FPU_CS, 0);
+  cpu.set(FPU_DS, 0);
 }

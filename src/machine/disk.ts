@@ -20,6 +20,8 @@ export interface DiskHost {
   /** A completion was delivered: the CPU may have something to do. */
   wake(): void;
   ioError(device: string, operation: string, error: Error): void;
+  /** A completion could not be delivered: guest memory that it needs cannot be had, or we are wrong. */
+  failed(error: unknown): void;
 }
 
 export interface DiskStatistics {
@@ -95,7 +97,11 @@ export class MachineDisk implements DiskBackend {
     this.#host.inFlight(1);
     const deliver = (): void => {
       this.#host.inFlight(-1);
-      done(failure);
+      try {
+        done(failure);
+      } catch (error) {
+        this.#host.failed(error);
+      }
       this.#host.wake();
     };
     if (this.#host.clock.icount === undefined) {

@@ -1,4 +1,7 @@
 /** What the machine needs of the program that hosts it: monotonic time, wall-clock time, turns of the event loop. */
+import type { Crc32 } from '../migration/crc32.ts';
+import type { IsZero } from '../migration/zero-page.ts';
+
 export interface HostServices {
   /** Monotonic, ns. */
   now(): number;
@@ -8,4 +11,9 @@ export interface HostServices {
   yield(): Promise<void>;
   /** Resolves after `ms` or when wake() of the returned handle is called. */
   sleep(ms: number): { readonly done: Promise<void>; wake(): void };
+  /** Faster ways to do what the core can do itself. */
+  readonly crc32?: Crc32;
+  readonly isZero?: IsZero;
+  /** Buffers that files read into and write from. */
+  readonly allocate?: (bytes: number) => Uint8Array;
 }

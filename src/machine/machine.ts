@@ -13,19 +13,22 @@ import {
   type SnapshotDisk,
   type SnapshotLists,
   savevm,
+  vmStateNode,
 } from '../migration/savevm.ts';
+import type { MigrationError } from '../migration/errors.ts';
 import type { Ps2Keyboard } from '../devices/ps2-keyboard.ts';
 import type { Ps2Mouse } from '../devices/ps2-mouse.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import type { Vga } from '../devices/vga/vga.ts';
 import { Board } from './board/pc-i440fx.ts';
-import { finishCpuLoad } from './cpu-section.ts';
+import { finishCpuLoad, finishCpuSave } from './cpu-section.ts';
 import type { Cpu } from './cpu/cpu.ts';
 import { type DiskHost, MachineDisk } from './disk.ts';
 import { Emitter } from './emitter.ts';
 import type { PhysicalMemory } from './memory.ts';
 import type { MachineOptions } from './options.ts';
 import { assertTransition, type RunState } from './run-state.ts';
+import { Snapshots } from './snapshots.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 /** Wall time of a slice: short while disk requests are in flight, so that their completions are seen soon. */
@@ -36,6 +39,8 @@ const STRETCH_INSTRUCTIONS = 100_000;
 const MIN_STRETCH = 500;
 /** Longest sleep of a halted machine, so that a wall clock that jumps is noticed. */
 const MAX_SLEEP_MS = 1000;
+/** How long a guest may run on with -icount until a snapshot finds no disk request in flight: virtual ns. */
+const DRAIN_LIMIT_NS = 1_000_000_000;
 
 export const MACHINE_TYPE = 'pc-i440fx-7.2';
 
@@ -51,12 +56,24 @@ export interface MachineEvents {
 
 export interface SaveOptions {
   readonly signal?: AbortSignal;
+  /** Bytes done and to do. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  /** Write only what changed since the snapshot that the machine stands on; default true. */
+  readonly incremental?: boolean;
+}
+
+export interface LoadOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  /** Run before RAM is read, where the snapshot's layout allows it; default true. */
+  readonly lazy?: boolean;
 }
 
 export class Machine {
   readonly options: MachineOptions;
   readonly clock: VirtualClock;
   readonly board: Board;
+  readonly #snapshots: Snapshots;
   readonly #events = new Emitter<MachineEvents>();
   #state: RunState = 'prelaunch';
   #loop: Promise<void> | undefined;
@@ -85,6 +102,9 @@ export class Machine {
       inFlight: (change) => this.#countInFlight(change),
       wake: () => this.wake(),
       ioError: (device, operation, error) => this.#events.emit('io-error', { device, operation, error }),
+      failed: (error) => {
+        if (error !== this.#ramFailure) throw error;
+      },
     };
     this.board = new Board(options, {
       clock: this.clock,
@@ -96,6 +116,12 @@ export class Machine {
       disk: (drive) => new MachineDisk(drive.device, drive.node, diskHost),
     });
     this.clock.onEarlier = () => this.board?.cpu.endRun();
+    this.#snapshots = new Snapshots({
+      memory: this.board.memory,
+      host: options.host,
+      machine: () => this.#migratable(),
+      onFailure: (error) => this.#ramFailed(error),
+    });
     this.board.reset();
   }
 
@@ -155,7 +181,11 @@ export class Machine {
     if (this.#state === 'running') throw new Error('the machine is running');
     this.#target = instructions;
     this.start();
-    await this.#loop;
+    do {
+      await this.#loop;
+      // A savevm or loadvm in between stops the loop and starts it again.
+      await this.#exclusive;
+    } while (this.#loop !== undefined);
     this.#target = Number.POSITIVE_INFINITY;
   }
   #target = Number.POSITIVE_INFINITY;
@@ -185,6 +215,7 @@ export class Machine {
   async close(): Promise<void> {
     await this.#halt();
     await this.#drain();
+    await this.#snapshots.close();
     for (const disk of this.disks) await disk.node?.close();
     this.#state = 'shutdown';
   }
@@ -219,18 +250,35 @@ export class Machine {
   async #run(): Promise<void> {
     const { host } = this.options;
     this.clock.start();
+    if (this.#freshlyLoaded) this.#resumeHosts();
     try {
       while (this.#state === 'running' && !this.#stopRequested) {
         const gate = this.#slice();
         if (gate !== undefined) await gate;
-        else if (this.cpu.instructions >= this.#target) break;
+        else if (this.#isDone()) break;
         else await host.yield();
       }
+    } catch (error) {
+      // Reported already, and the machine stands still.
+      if (error !== this.#ramFailure) throw error;
     } finally {
       this.clock.stop();
-      if (this.#state === 'running' && this.cpu.instructions >= this.#target) this.#setState('paused');
+      if (this.#state === 'running' && !this.#draining && this.#isDone()) this.#setState('paused');
     }
   }
+
+  /** The run has come to the instruction asked for; or, before a snapshot, to a moment without disk requests. */
+  #isDone(): boolean {
+    if (this.#draining) return this.#inFlight === 0;
+    return this.cpu.instructions >= this.#target;
+  }
+
+  /** The host's side of a machine that was loaded has never seen what waits in it. */
+  #resumeHosts(): void {
+    this.#freshlyLoaded = false;
+    for (const serial of this.board.serials) serial?.resume();
+  }
+  #freshlyLoaded = false;
 
   /** One turn on the event loop. A promise: what to wait for before the next one. */
   #slice(): Promise<void> | undefined {
@@ -240,11 +288,13 @@ export class Machine {
       if (this.#resetRequested !== undefined) this.#doReset();
       const gate = this.clock.runTimers();
       if (gate !== undefined) return gate;
-      const left = this.#target - this.cpu.instructions;
-      if (left <= 0) return undefined;
+      if (this.#isDone()) return undefined;
+      const left = this.#draining ? Number.POSITIVE_INFINITY : this.#target - this.cpu.instructions;
       const stop = this.#stretch(Math.min(left, this.#stretchLength()));
       if (stop === 'triple-fault') this.#requestReset('guest');
       else if (stop === 'halt') {
+        // Idle time comes after the instruction asked for: where a run stops does not depend on the host.
+        if (this.#isDone()) return undefined;
         const wait = this.#idle();
         if (wait !== undefined) return wait;
       }
@@ -361,11 +411,8 @@ export class Machine {
 
   /** Waits until no disk request is in flight. The machine must be stopped. */
   async #drain(): Promise<void> {
+    if (this.clock.icount !== undefined) await this.#drainVirtual();
     while (this.#inFlight > 0) {
-      if (this.clock.icount !== undefined) {
-        await this.#drainVirtual();
-        continue;
-      }
       await new Promise<void>((resolve) => {
         this.#onDrained = resolve;
       });
@@ -373,10 +420,32 @@ export class Machine {
     }
   }
 
-  /** With -icount completions come at virtual times: the stream carries requests in flight as drained, ahead of time. */
+  /**
+   * With -icount a completion comes at a virtual time, and the stream has no place for one that is on its way. So the
+   * guest runs on to the first moment without a request, a disk access later at most: saving does not change the run.
+   * A machine that cannot run on, or always has a request, gets its completions ahead of time.
+   */
   async #drainVirtual(): Promise<void> {
-    for (const disk of this.disks) await disk.completeNow();
+    const before = this.#state;
+    const mayRun = before === 'running' || before === 'paused';
+    if (mayRun && this.#inFlight > 0) {
+      this.#draining = true;
+      this.#state = 'running';
+      const limit = this.clock.createTimer('drain-limit', () => {
+        this.#draining = false;
+        this.#stopRequested = true;
+      });
+      limit.arm(this.clock.now() + DRAIN_LIMIT_NS);
+      this.#ensureLoop();
+      await this.#loop;
+      this.clock.removeTimer(limit);
+      this.#draining = false;
+      this.#stopRequested = false;
+      if (this.#state === 'running') this.#state = before;
+    }
+    while (this.#inFlight > 0) for (const disk of this.disks) await disk.completeNow();
   }
+  #draining = false;
 
   // ---- snapshots
 
@@ -393,17 +462,22 @@ export class Machine {
       await this.#halt();
       await this.#drain();
       const after = this.#state === 'running' || this.#state === before ? before : this.#state;
-      this.#stateBeforeSave = after;
+      this.#stateBeforeSave = after === 'internal-error' ? 'paused' : after;
       this.#state = state;
       try {
         return await action();
       } finally {
-        this.#state = after;
-        if (after === 'running') this.#ensureLoop();
+        this.#state = this.#ramFailure === undefined ? this.#afterStop(after) : 'internal-error';
+        if (this.#state === 'running') this.#ensureLoop();
       }
     });
     this.#exclusive = work.catch(() => {});
     return work;
+  }
+
+  /** A good snapshot was loaded in place of a bad one: the machine waits to be started. */
+  #afterStop(state: RunState): RunState {
+    return state === 'internal-error' ? 'paused' : state;
   }
 
   #snapshotDisks(): SnapshotDisk[] {
@@ -417,6 +491,7 @@ export class Machine {
 
   /** Saves the whole machine into its disks. Nothing is changed if it fails. Default tag: vm-YYYYMMDDhhmmss. */
   async savevm(tag?: string, options: SaveOptions = {}): Promise<SavevmResult> {
+    if (this.#state === 'internal-error') throw this.#ramFailure!;
     return this.#stopped('save-vm', async () => {
       const ms = this.options.host.wallClock();
       const moment = {
@@ -425,7 +500,14 @@ export class Machine {
         vmClockNs: Math.floor(this.clock.now()),
         icount: this.clock.icount === undefined ? -1 : this.cpu.instructions,
       };
-      return savevm(this.#migratable(), this.#snapshotDisks(), moment, tag, options);
+      const { incremental = true, ...rest } = options;
+      const disks = this.#snapshotDisks();
+      const node = vmStateNode(disks);
+      const share = await this.#snapshots.saveOptions(node, tag, incremental);
+      const saved = await savevm(this.#migratable(), disks, moment, tag, { ...share, ...rest });
+      await this.#snapshots.saved(node, saved.info, saved.index);
+      finishCpuSave(this.cpu);
+      return saved;
     });
   }
 
@@ -433,18 +515,53 @@ export class Machine {
    * Goes back to a snapshot. Everything is checked first: if it fails, the machine is as it was and goes on if it ran.
    * Returns what was skipped ("notices").
    */
-  async loadvm(tag: string): Promise<{ readonly info: SnapshotInfo; readonly notices: readonly string[] }> {
+  async loadvm(
+    tag: string,
+    { lazy = true, ...options }: LoadOptions = {},
+  ): Promise<{ readonly info: SnapshotInfo; readonly notices: readonly string[] }> {
     return this.#stopped('restore-vm', async () => {
-      const loaded = await loadvm(this.#migratable(), this.#snapshotDisks(), tag);
+      let keepsCode = false;
+      const loaded = await loadvm(this.#migratable(), this.#snapshotDisks(), tag, async (node, info) => {
+        const prepared = await this.#snapshots.prepare(node, info, lazy, options);
+        keepsCode = prepared.keepsCode;
+        return prepared;
+      });
+      this.#ramFailure = undefined;
       this.board.afterLoad();
-      finishCpuLoad(this.cpu, this.board.apic);
+      finishCpuLoad(this.cpu, this.board.apic, keepsCode);
+      this.#freshlyLoaded = true;
+      await this.#snapshots.loaded();
       return { info: loaded.info, notices: loaded.notices };
     });
   }
 
+  /** Groups of RAM pages (15 as a rule) that the last loadvm has still to bring in, behind the running guest. */
+  get absentGroups(): number {
+    return this.#snapshots.absentGroups;
+  }
+
+  /** Brings in all RAM that a lazy loadvm left in the image. Throws when the snapshot is bad. */
+  async finishLoad(): Promise<void> {
+    await this.#snapshots.finish();
+  }
+
+  #ramFailure: MigrationError | undefined;
+
+  /** RAM of the snapshot being loaded is bad or unreadable: not one more instruction. */
+  #ramFailed(error: MigrationError): void {
+    this.#ramFailure ??= error;
+    this.board.cpu.endRun();
+    if (this.#state === 'running' || this.#state === 'paused') this.#setState('internal-error');
+    this.#events.emit('io-error', { device: 'vmstate', operation: 'read', error });
+  }
+
   /** Whether there was such a snapshot. */
   async delvm(tag: string): Promise<boolean> {
-    return this.#stopped('save-vm', () => delvm(this.#snapshotDisks(), tag));
+    return this.#stopped('save-vm', async () => {
+      // What is still to be read may lie in the clusters that go. If it cannot be read, so be it: the machine has stopped.
+      await this.#snapshots.finish().catch(() => undefined);
+      return delvm(this.#snapshotDisks(), tag);
+    });
   }
 
   listSnapshots(): SnapshotLists {

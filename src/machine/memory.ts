@@ -22,7 +22,8 @@ export const PAGE_SHADOW_WRITE = 8;
 export const GUARD_SNAPSHOT = 1;
 export const GUARD_DISPLAY = 2;
 export const GUARD_CODE = 4;
-export const GUARD_ALL = GUARD_SNAPSHOT | GUARD_DISPLAY | GUARD_CODE;
+/** The page's bytes are still in a snapshot (lazy loadvm): whoever wants to read or write them has them fetched first. */
+export const GUARD_ABSENT = 8;
 
 /** How a legacy area (C0000–FFFFF) is routed by the host bridge's PAM registers. */
 export const PAM_ROM = 0;
@@ -60,6 +61,11 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
   onMapChange: () => void = () => {};
   /** Called before bytes change in a page that holds decoded code (address in the WebAssembly.Memory). */
   onCodeWrite: (address: number, bytes: number) => void = () => {};
+
+  /** Brings an absent page in, by its number in the WebAssembly.Memory, or throws. */
+  onAbsent: (page: number) => void = () => {};
+  /** Called before a page changes for the first time since the last snapshot (number as above). */
+  onFirstWrite: ((page: number) => void) | undefined;
 
   readonly #overlays: Overlay[] = [];
   readonly #roms: RomWindow[] = [];
@@ -191,31 +197,41 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
     const page = address >>> 12;
     const guard = this.guard[page]!;
     if (guard === 0) return;
+    if ((guard & GUARD_ABSENT) !== 0) this.onAbsent(page);
+    if ((guard & GUARD_SNAPSHOT) !== 0) this.onFirstWrite?.(page);
     if ((guard & GUARD_CODE) !== 0) this.onCodeWrite(address, bytes);
     this.guard[page] = this.guard[page]! & GUARD_CODE;
+  }
+
+  /** To be called before bytes of a page (address in the WebAssembly.Memory) are read other than by the methods below. */
+  ensurePresent(address: number): void {
+    if ((this.guard[address >>> 12]! & GUARD_ABSENT) !== 0) this.onAbsent(address >>> 12);
+  }
+
+  /** Where in the WebAssembly.Memory a directly readable address lies; its page is present then. */
+  #readable(entry: number, address: number): number {
+    const at = ((entry & ~0xfff) >>> 0) + (address & 0xfff);
+    if ((this.guard[at >>> 12]! & GUARD_ABSENT) !== 0) this.onAbsent(at >>> 12);
+    return at;
   }
 
   // ---- physical accesses (slow paths, page walks, DMA). `address` is unsigned 32-bit.
 
   read8(address: number): number {
     const entry = this.pageMap[address >>> 12]!;
-    if ((entry & PAGE_READ) !== 0) return this.u8[((entry & ~0xfff) >>> 0) + (address & 0xfff)]!;
+    if ((entry & PAGE_READ) !== 0) return this.u8[this.#readable(entry, address)]!;
     return this.#mmioRead(address, 1);
   }
   /** Unsigned. Must not cross a page. */
   read16(address: number): number {
     const entry = this.pageMap[address >>> 12]!;
-    if ((entry & PAGE_READ) !== 0) {
-      return this.view.getUint16(((entry & ~0xfff) >>> 0) + (address & 0xfff), true);
-    }
+    if ((entry & PAGE_READ) !== 0) return this.view.getUint16(this.#readable(entry, address), true);
     return this.#mmioRead(address, 2);
   }
   /** Signed. Must not cross a page. */
   read32(address: number): number {
     const entry = this.pageMap[address >>> 12]!;
-    if ((entry & PAGE_READ) !== 0) {
-      return this.view.getInt32(((entry & ~0xfff) >>> 0) + (address & 0xfff), true);
-    }
+    if ((entry & PAGE_READ) !== 0) return this.view.getInt32(this.#readable(entry, address), true);
     return this.#mmioRead(address, 4) | 0;
   }
   write8(address: number, value: number): void {
@@ -264,7 +280,7 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
       const part = Math.min(target.length - done, PAGE_BYTES - (at & 0xfff));
       const entry = at < 0x100000000 ? this.pageMap[Math.floor(at / PAGE_BYTES)]! : 0;
       if ((entry & PAGE_READ) !== 0) {
-        const from = ((entry & ~0xfff) >>> 0) + (at & 0xfff);
+        const from = this.#readable(entry, at);
         target.set(this.u8.subarray(from, from + part), done);
       } else if (entry === PAGE_MMIO) {
         for (let i = 0; i < part; i++) target[done + i] = this.#mmioRead(at + i, 1);

@@ -8,6 +8,8 @@ export type RunState =
   | 'suspended'
   | 'shutdown'
   | 'io-error'
+  /** RAM of a snapshot that is loaded lazily cannot be had: only another loadvm or a reset helps. */
+  | 'internal-error'
   | 'guest-panicked';
 
 const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
@@ -19,15 +21,17 @@ const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
     'suspended',
     'shutdown',
     'io-error',
+    'internal-error',
     'guest-panicked',
     'prelaunch',
   ],
-  paused: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused'],
+  paused: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused', 'internal-error'],
   'save-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
   'restore-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
   suspended: ['running', 'paused', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch'],
   shutdown: ['paused', 'prelaunch', 'restore-vm', 'running', 'shutdown'],
   'io-error': ['running', 'paused', 'restore-vm', 'shutdown', 'prelaunch'],
+  'internal-error': ['paused', 'restore-vm', 'shutdown', 'prelaunch'],
   'guest-panicked': ['paused', 'prelaunch', 'restore-vm', 'shutdown', 'running'],
 };
 

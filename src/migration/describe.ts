@@ -48,9 +48,7 @@ export async function describeVmState(
   const input = new StreamInput(source);
   try {
     const lines = [`machine ${await withReader(input, readHeader)}, ${source.sizeBytes} bytes`];
-    const blocks = await peekBlockList(input);
-    const counter = new PageCounter(blocks);
-    await readRamSections(input, new RamReader(blocks, counter));
+    const counter = await countPages(input);
     lines.push(...counter.lines(), '');
     const offset = input.offset;
     const bytes = await input.rest(MAX_DEVICE_PART_BYTES);
@@ -60,6 +58,42 @@ export async function describeVmState(
   } finally {
     await input.close();
   }
+}
+
+/** The sections with their places and sizes: `offset size name`, a line each. */
+export async function listSections(source: VmStateSource, options: DescribeOptions = {}): Promise<string[]> {
+  const input = new StreamInput(source);
+  try {
+    await withReader(input, readHeader);
+    const start = input.offset;
+    const counter = await countPages(input);
+    const offset = input.offset;
+    const bytes = await input.rest(MAX_DEVICE_PART_BYTES);
+    const sections = readDevices(bytes, offset, options);
+    const last = sections.at(-1);
+    const end = last === undefined ? offset : last.header.offset + last.sizeBytes;
+    const lines = ['      OFFSET       BYTES  SECTION', sectionLine(0, start, 'header and configuration')];
+    lines.push(sectionLine(start, offset - start, `ram (${counter.lines().length} blocks)`));
+    for (const { header, sizeBytes } of sections) {
+      const { name, instance, version } = header;
+      lines.push(sectionLine(header.offset, sizeBytes, `${name} instance ${instance} version ${version}`));
+    }
+    lines.push(sectionLine(end, source.sizeBytes - end, 'end: JSON description, index'));
+    return [...lines, '', ...counter.lines()];
+  } finally {
+    await input.close();
+  }
+}
+
+function sectionLine(offset: number, bytes: number, text: string): string {
+  return `${`0x${offset.toString(16)}`.padStart(12)}${String(bytes).padStart(12)}  ${text}`;
+}
+
+async function countPages(input: StreamInput): Promise<PageCounter> {
+  const blocks = await peekBlockList(input);
+  const counter = new PageCounter(blocks);
+  await readRamSections(input, new RamReader(blocks, counter));
+  return counter;
 }
 
 async function describeTrailer(source: VmStateSource, crc32: Crc32): Promise<string[]> {
@@ -73,8 +107,10 @@ async function describeTrailer(source: VmStateSource, crc32: Crc32): Promise<str
   ];
 }
 
-/** The block list is the first record of the RAM section; it stays to be read. */
-async function peekBlockList(input: StreamInput): Promise<RamBlock[]> {
+/**
+ * The block list is the first record of the RAM section; it stays to be read. The blocks have names and sizes, no bytes.
+ */
+export async function peekBlockList(input: StreamInput): Promise<RamBlock[]> {
   await input.fill(MAX_LIST_BYTES);
   const reader = new ByteReader(input.bytes.subarray(input.position, input.end), input.offset);
   reader.skip(1);
@@ -130,33 +166,56 @@ class PageCounter implements RamSink {
   }
 }
 
+/** One device section of a stream. */
+export interface DescribedSection {
+  readonly header: SectionHeader;
+  /** From its type byte to the end of its footer. */
+  readonly sizeBytes: number;
+  /** Its fields, a line each. */
+  readonly lines: readonly string[];
+}
+
 /** The device part, from the first section's type byte on. */
 export function describeDevices(
   bytes: Uint8Array,
   baseOffset: number,
   options: DescribeOptions = {},
 ): string[] {
+  return readDevices(bytes, baseOffset, options).flatMap(({ header, lines }) => {
+    const place = `offset 0x${header.offset.toString(16)}`;
+    return [
+      `## ${header.name} instance ${header.instance} version ${header.version}, ${place}`,
+      ...lines,
+      '',
+    ];
+  });
+}
+
+/** The same, section by section. */
+export function readDevices(
+  bytes: Uint8Array,
+  baseOffset: number,
+  options: DescribeOptions = {},
+): DescribedSection[] {
   const reader = new ByteReader(bytes, baseOffset);
   const stream = findDescription(bytes);
-  const lines: string[] = [];
+  const sections: DescribedSection[] = [];
   for (;;) {
     const type = reader.u8();
-    if (type === QEMU_VM_EOF) return lines;
+    if (type === QEMU_VM_EOF) return sections;
     if (type !== QEMU_VM_SECTION_FULL) {
       throw new MigrationError('invalid-format', `Unknown savevm section type ${type}`, {
         offset: reader.offset - 1,
       });
     }
     const header = readSectionHeader(reader);
-    const place = `offset 0x${header.offset.toString(16)}`;
-    lines.push(`## ${header.name} instance ${header.instance} version ${header.version}, ${place}`);
     const start = reader.offset;
     const body = bytes.subarray(start - baseOffset);
     const description = sectionDescription(header, body, start, stream, options);
     const printer = new Printer(reader, options.bufferBytes ?? 32);
     printer.structure(description, '  ');
     readFooter(reader, header);
-    lines.push(...printer.lines, '');
+    sections.push({ header, sizeBytes: reader.offset - header.offset, lines: printer.lines });
   }
 }
 

@@ -82,20 +82,26 @@ export async function prepareLoad(
       ? new MigrationError('cancelled', 'loadvm was cancelled', { cause: error })
       : error;
   }
-  const notices = [...sections.notices];
+  const notices = noticesOf(sections, options);
   if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
-  checkMissing(sections, options);
   for (const name of unlisted)
     notices.push(`RAM block '${name}' is not in the snapshot: it is left as it is`);
-  for (const device of sections.missing) notices.push(`No saved state for '${device.name}': it is reset`);
-  return { notices, index, commit: () => commit(sections, staged) };
+  return { notices, index, commit: () => putInPlace(sections, () => staged.commit()) };
 }
 
-function commit(sections: DecodedSections, ram: StagedRam | DirectRam): void {
+/** Device state, RAM, then what the devices make of both. */
+export function putInPlace(sections: DecodedSections, commitRam: () => void): void {
   for (const device of sections.missing) device.reset();
   for (const { device, record } of sections.decoded) assignState(device.state, record);
-  ram.commit();
+  commitRam();
   for (const { device, version } of sections.decoded) device.afterLoad?.(version);
+}
+
+/** What the user should hear of the device part; throws when a section is missing that must not be. */
+export function noticesOf(sections: DecodedSections, options: LoadVmStateOptions): string[] {
+  checkMissing(sections, options);
+  const reset = sections.missing.map((device) => `No saved state for '${device.name}': it is reset`);
+  return [...sections.notices, ...reset];
 }
 
 function checkMissing(sections: DecodedSections, options: LoadVmStateOptions): void {

@@ -33,6 +33,8 @@ export interface SaveVmStateOptions {
   readonly isZero?: IsZero;
   readonly crc32?: Crc32;
   readonly parent?: ParentVmState;
+  /** Without a parent: groups that are zero since power-on, so that they need not be looked at. */
+  readonly isUntouched?: (group: number, geometry: RamGeometry) => boolean;
   readonly signal?: AbortSignal;
   /** Bytes done and to do, after each write. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -63,7 +65,7 @@ export async function saveVmState(
   const tail = encodeTail(machine);
   const parent =
     options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
-  const groups = groupsWithUnits(machine, geometry, parent, options.isZero ?? isZeroRange);
+  const groups = groupsWithUnits(machine, geometry, parent, options);
   const sameHead = parent !== undefined && hasSameZeroGroups(parent.index, groups);
   const head = sameHead
     ? undefined
@@ -103,7 +105,7 @@ function groupsWithUnits(
   machine: MigratableMachine,
   geometry: RamGeometry,
   parent: ParentVmState | undefined,
-  isZero: IsZero,
+  { isZero = isZeroRange, isUntouched }: SaveVmStateOptions,
 ): Groups {
   const flags = new Uint8Array(groupCount(geometry));
   let count = 0;
@@ -111,6 +113,8 @@ function groupsWithUnits(
     let used: boolean;
     if (parent && !parent.isDirty(group)) {
       used = parent.index.unitOfGroup[group] !== 0;
+    } else if (isUntouched?.(group, geometry)) {
+      used = false;
     } else {
       const { block, start, end } = groupRange(geometry, group);
       used = !isZero(machine.ramBlocks[block]!.bytes, start, end - start);

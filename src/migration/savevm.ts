@@ -99,6 +99,14 @@ export interface SavevmResult extends SavedVmState {
   readonly info: SnapshotInfo;
 }
 
+/** The disk that has the VM state, or will. Throws when there is none. */
+export function vmStateNode(disks: readonly SnapshotDisk[]): BlockNode & Snapshotting {
+  return vmStateDisk(participants(disks)).node;
+}
+
+/** Reads and checks a VM state; see {@link prepareLoad}. */
+export type PrepareLoad = (node: BlockNode & Snapshotting, info: SnapshotInfo) => Promise<PreparedLoad>;
+
 /**
  * Saves the machine and all writable disks under `tag`. All or nothing: when anything fails, what was made is removed.
  * The snapshot with the VM state comes last, so that a tag is loadable only when every disk has it. (With several disks
@@ -191,10 +199,12 @@ export async function loadvm(
   machine: MigratableMachine,
   disks: readonly SnapshotDisk[],
   tag: string,
-  options: LoadVmStateOptions = {},
+  how: LoadVmStateOptions | PrepareLoad = {},
 ): Promise<PreparedLoad & { readonly info: SnapshotInfo }> {
   const { node, info } = findLoadable(disks, tag);
-  const prepared = await prepareLoad(machine, vmStateSource(node, info), options).catch((error: unknown) => {
+  const prepare =
+    typeof how === 'function' ? how : () => prepareLoad(machine, vmStateSource(node, info), how);
+  const prepared = await prepare(node, info).catch((error: unknown) => {
     throw error instanceof MigrationError ? error.within({ file: node.filename }) : error;
   });
   await revertDisks(participants(disks), tag);

@@ -58,8 +58,8 @@ export interface AcpiBuildOptions {
   /** Port of the PM1 registers now ({@link import('../pci/piix4-pm.ts').Piix4Pm.pmIoBase}). */
   readonly pmIoBase: () => number;
   readonly fwCfg: FwCfg;
-  /** The blocks were written: the machine marks their pages dirty. */
-  readonly onBuilt?: () => void;
+  /** The blocks are about to be written: the machine marks their pages dirty. */
+  readonly beforeBuild?: () => void;
 }
 
 function fill(target: Uint8Array, source: Uint8Array, what: string): void {
@@ -94,11 +94,11 @@ export class AcpiBuild implements Device<AcpiBuildState> {
   }
 
   #build(): void {
-    const { dsdt, tables, loader, rsdp, pmIoBase, onBuilt } = this.#options;
+    const { dsdt, tables, loader, rsdp, pmIoBase, beforeBuild } = this.#options;
     const built = buildAcpiTables({ ...dsdt, pmIoBase: pmIoBase() });
+    beforeBuild?.();
     fill(tables, built.tables, TABLES_FILE);
     fill(loader, built.loader, LOADER_FILE);
     fill(rsdp, built.rsdp, RSDP_FILE);
-    onBuilt?.();
   }
 }

@@ -119,7 +119,7 @@ describe('ACPI tables', () => {
       rsdp: new Uint8Array(0x1000),
       pmIoBase: () => pmIoBase,
       fwCfg,
-      onBuilt: () => built++,
+      beforeBuild: () => built++,
     });
     device.reset();
     pmIoBase = 0xb000;

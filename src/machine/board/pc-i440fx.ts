@@ -424,6 +424,11 @@ export class Board {
       rsdp: this.#area('acpiRsdp'),
       pmIoBase: () => this.pm.pmIoBase,
       fwCfg: this.fwCfg,
+      beforeBuild: () => {
+        for (const { address, size } of [this.plan.acpiTables, this.plan.acpiLoader, this.plan.acpiRsdp]) {
+          for (let at = address; at < address + size; at += 4096) this.memory.noteWrite(at, 4096);
+        }
+      },
     });
   }
 

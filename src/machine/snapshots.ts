@@ -1,0 +1,322 @@
+/**
+ * Which snapshot the machine stands on, and what that saves: the next savevm writes what changed since, loadvm of the same
+ * snapshot puts back what changed since, and any other load of ours runs before RAM is read (docs/snapshots.md).
+ *
+ * "Clean" (GUARD_SNAPSHOT set) means: as in the snapshot stood on, or, before there is one, zero as at power-on.
+ */
+import type { BlockNode, SnapshotInfo, Snapshotting, VmStateHandle } from '../block/block-node.ts';
+import { crc32 as portableCrc32, type Crc32 } from '../migration/crc32.ts';
+import type { MigrationError } from '../migration/errors.ts';
+import {
+  differingGroups,
+  type OpenSnapshot,
+  openSnapshot,
+  putGroup,
+  type RamBase,
+  stageGroups,
+} from '../migration/lazy-load.ts';
+import { LazyRam } from '../migration/lazy-ram.ts';
+import {
+  type LoadVmStateOptions,
+  type PreparedLoad,
+  prepareLoad,
+  putInPlace,
+} from '../migration/load-vmstate.ts';
+import type { MigratableMachine } from '../migration/machine.ts';
+import { ramGeometry, sameGeometry } from '../migration/ram-layout.ts';
+import type { SaveVmStateOptions } from '../migration/save-vmstate.ts';
+import { vmStateSource } from '../migration/savevm.ts';
+import type { RamIndex } from '../migration/trailer.ts';
+import { DirtyPages } from './dirty-pages.ts';
+import type { HostServices } from './host-services.ts';
+import { GUARD_ABSENT, GUARD_DISPLAY, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
+import { UndoJournal } from './undo-journal.ts';
+import { RECORDING_MS, storeWorkingSet } from './working-set.ts';
+
+type SnapshotNode = BlockNode & Snapshotting;
+
+/** The block that is loaded lazily; the others are small and read by devices directly. */
+const LAZY_BLOCK = 'pc.ram';
+
+interface Base extends RamBase {
+  readonly node: SnapshotNode;
+  readonly handle: VmStateHandle;
+  /** Decoded, once it has been loaded. */
+  readonly opened: OpenSnapshot | undefined;
+}
+
+export interface SnapshotsOptions {
+  readonly memory: PhysicalMemory;
+  readonly host: HostServices;
+  readonly machine: () => MigratableMachine;
+  /** A page cannot be had: the machine must stop where it is. */
+  readonly onFailure: (error: MigrationError) => void;
+}
+
+export interface PreparedMachineLoad extends PreparedLoad {
+  /** Decoded code is still right for all pages but those that were told of. */
+  readonly keepsCode: boolean;
+}
+
+export class Snapshots {
+  readonly dirty: DirtyPages;
+  readonly #o: SnapshotsOptions;
+  readonly #crc32: Crc32;
+  readonly #journal: UndoJournal;
+  #base: Base | undefined;
+  /** Nothing was loaded or saved yet: clean pages are zero. */
+  #fresh = true;
+  #lazy: LazyRam | undefined;
+  #recording: { wake: () => void; readonly done: Promise<void> } | undefined;
+
+  constructor(options: SnapshotsOptions) {
+    this.#o = options;
+    this.#crc32 = options.host.crc32 ?? portableCrc32;
+    const { ramBlocks } = options.machine();
+    this.dirty = new DirtyPages(options.memory, ramBlocks);
+    this.#journal = new UndoJournal(options.memory);
+    for (const [i, { name }] of ramBlocks.entries()) if (isZeroAtStart(name)) this.dirty.markBlockClean(i);
+  }
+
+  /** Groups of RAM that a lazy load has still to bring in. */
+  get absentGroups(): number {
+    return this.#lazy?.groupsLeft ?? 0;
+  }
+
+  /** Brings in everything that is absent. Throws when the snapshot is bad. */
+  async finish(): Promise<void> {
+    if (this.#lazy !== undefined && !this.#lazy.done) await this.#lazy.finish();
+  }
+
+  async close(): Promise<void> {
+    await this.#endRecording();
+    await this.#lazy?.abandon();
+    this.#journal.stop();
+  }
+
+  // ---- saving
+
+  /** What a save into `node` can leave out. Call with the machine stopped. */
+  async saveOptions(
+    node: SnapshotNode,
+    tag: string | undefined,
+    incremental: boolean,
+  ): Promise<SaveVmStateOptions> {
+    const { crc32, isZero, allocate } = this.#o.host;
+    const common = {
+      ...(crc32 ? { crc32 } : {}),
+      ...(isZero ? { isZero } : {}),
+      ...(allocate ? { allocate } : {}),
+    };
+    const base = incremental ? this.#usableBase(node) : undefined;
+    // Absent pages are clean: an incremental save shares them. But not from a snapshot that this save replaces.
+    const replaces = node.listSnapshots().some((info) => info.tag === tag);
+    if (base === undefined || replaces) await this.finish();
+    if (base === undefined) return { ...common, ...this.#knownZeros() };
+    const dirty = this.dirty.dirtyGroups(base.index.geometry);
+    const isDirty = (group: number): boolean => dirty[group] !== 0;
+    return { ...common, parent: { idOrTag: base.handle.info.id, index: base.index, isDirty } };
+  }
+
+  /** Before the first save, untouched RAM need not be looked at. */
+  #knownZeros(): Pick<SaveVmStateOptions, 'isUntouched'> {
+    if (!this.#fresh) return {};
+    let dirty: Uint8Array | undefined;
+    return {
+      isUntouched: (group, geometry) => {
+        dirty ??= this.dirty.dirtyGroups(geometry);
+        return dirty[group] === 0;
+      },
+    };
+  }
+
+  /** After a save that succeeded, with the machine as it was saved. */
+  async saved(node: SnapshotNode, info: SnapshotInfo, index: RamIndex): Promise<void> {
+    await this.#standOn(node, info, index);
+    this.#journal.stop();
+    this.dirty.markAllClean();
+  }
+
+  async #standOn(node: SnapshotNode, info: SnapshotInfo, index: RamIndex): Promise<void> {
+    this.#fresh = false;
+    this.#base = undefined;
+    const handle = await node.openVmState?.(info.id);
+    if (handle !== undefined) this.#base = { node, handle, index, opened: undefined };
+  }
+
+  #usableBase(node: SnapshotNode): Base | undefined {
+    const base = this.#base;
+    if (base === undefined || base.node !== node || !base.handle.alive) return undefined;
+    const { ramBlocks } = this.#o.machine();
+    const { geometry } = base.index;
+    return sameGeometry(geometry, ramGeometry(ramBlocks, geometry.unitBytes)) ? base : undefined;
+  }
+
+  // ---- loading
+
+  /** Reads and checks all that must be right before the machine changes. */
+  async prepare(
+    node: SnapshotNode,
+    info: SnapshotInfo,
+    lazy: boolean,
+    options: LoadVmStateOptions,
+  ): Promise<PreparedMachineLoad> {
+    const { crc32, allocate } = this.#o.host;
+    const all = { ...(crc32 ? { crc32 } : {}), ...(allocate ? { allocate } : {}), ...options };
+    const opened = lazy ? await this.#open(node, info, all) : undefined;
+    if (opened === undefined) return this.#prepareWhole(node, info, all);
+    const base = this.#usableBase(node);
+    if (base?.opened === opened && this.#journal.complete) return this.#prepareReturn(opened);
+    return this.#prepareLazy(node, opened, base);
+  }
+
+  async #open(
+    node: SnapshotNode,
+    info: SnapshotInfo,
+    options: LoadVmStateOptions,
+  ): Promise<OpenSnapshot | undefined> {
+    const base = this.#usableBase(node);
+    const same = base?.handle.info.id === info.id;
+    if (same && base?.opened !== undefined) return base.opened;
+    const handle = same ? base?.handle : await node.openVmState?.(info.id);
+    if (handle === undefined) return undefined;
+    return openSnapshot(this.#o.machine(), handle, this.#crc32, options);
+  }
+
+  /** The whole stream, from its beginning to its end. */
+  async #prepareWhole(
+    node: SnapshotNode,
+    info: SnapshotInfo,
+    options: LoadVmStateOptions,
+  ): Promise<PreparedMachineLoad> {
+    const whole = await prepareLoad(this.#o.machine(), vmStateSource(node, info), options);
+    const handle = whole.index === undefined ? undefined : await node.openVmState?.(info.id);
+    const commit = (): void => {
+      this.#forgetAbsent();
+      whole.commit();
+      this.#fresh = false;
+      this.#journal.stop();
+      this.dirty.markAllClean();
+      this.#base = handle && { node, handle, index: whole.index!, opened: undefined };
+    };
+    return { ...whole, keepsCode: false, commit };
+  }
+
+  /** Back to where one stands: the journal knows all that changed. */
+  #prepareReturn(opened: OpenSnapshot): PreparedMachineLoad {
+    const { index, notices, sections } = opened;
+    return {
+      index,
+      notices,
+      keepsCode: true,
+      commit: () => putInPlace(sections, () => this.#journal.restore()),
+    };
+  }
+
+  async #prepareLazy(
+    node: SnapshotNode,
+    opened: OpenSnapshot,
+    base: Base | undefined,
+  ): Promise<PreparedMachineLoad> {
+    const machine = this.#o.machine();
+    const { handle, index, notices, sections, trailer } = opened;
+    const { geometry } = index;
+    const from = base ?? (this.#fresh ? zeroBase(handle, index) : undefined);
+    const differs = differingGroups(opened, from);
+    const dirty = this.dirty.dirtyGroups(geometry);
+    const block = machine.ramBlocks.findIndex(({ name }) => name === LAZY_BLOCK);
+    const first = geometry.firstGroup[block]!;
+    const end = geometry.firstGroup[block + 1]!;
+    const eager: number[] = [];
+    for (let group = 0; group < differs.length; group++) {
+      if ((group < first || group >= end) && (differs[group] || dirty[group])) eager.push(group);
+    }
+    const staged = await stageGroups(opened, eager, this.#crc32);
+    const marks = this.dirty.absentMarks(block);
+    const lazy = new LazyRam({
+      handle,
+      index,
+      block,
+      ram: machine.ramBlocks[block]!,
+      marks,
+      crc32: this.#crc32,
+      workingSet: trailer.workingSet,
+      pause: () => this.#o.host.yield(),
+      onFailure: this.#o.onFailure,
+      ...(this.#o.host.allocate ? { allocate: this.#o.host.allocate } : {}),
+    });
+    const isDirty = (page: number): boolean => marks.isDirty(page);
+    const placeRam = (): void => {
+      void this.#lazy?.abandon();
+      for (const group of staged) {
+        putGroup(machine, group);
+        this.#redraw(this.dirty.firstPage(group.block), group.start, group.end);
+      }
+      for (let group = first; group < end; group++) {
+        if (differs[group]) lazy.markGroup(group - first);
+        else lazy.markGroup(group - first, dirty[group] ? isDirty : none);
+      }
+      this.#lazy = lazy;
+      this.#o.memory.onAbsent = (page) => lazy.fetch(page - marks.firstPage);
+      this.#fresh = false;
+      this.#base = { node, handle, index, opened };
+      this.dirty.markAllClean();
+      this.#journal.start();
+    };
+    return { index, notices, keepsCode: false, commit: () => putInPlace(sections, placeRam) };
+  }
+
+  #redraw(firstPage: number, start: number, end: number): void {
+    const { guard } = this.#o.memory;
+    const last = firstPage + end / PAGE_BYTES;
+    for (let page = firstPage + start / PAGE_BYTES; page < last; page++) {
+      guard[page] = guard[page]! & ~GUARD_DISPLAY;
+    }
+  }
+
+  /** RAM is about to be overwritten as a whole. */
+  #forgetAbsent(): void {
+    void this.#lazy?.abandon();
+    this.#lazy = undefined;
+    const { guard } = this.#o.memory;
+    for (let page = 0; page < guard.length; page++) guard[page] = guard[page]! & ~GUARD_ABSENT;
+  }
+
+  /** The load has succeeded and the guest is about to run: reads the rest behind its back. */
+  async loaded(): Promise<void> {
+    await this.#endRecording();
+    const [lazy, opened] = [this.#lazy, this.#base?.opened];
+    if (lazy === undefined || opened === undefined || opened.handle !== lazy.handle) return;
+    lazy.start();
+    if (lazy.done) return;
+    const { done, wake } = this.#o.host.sleep(RECORDING_MS);
+    const record = async (): Promise<void> => {
+      await done;
+      // A hint only: that it could not be written is nobody's concern.
+      await storeWorkingSet(opened, lazy.endRecording()).catch(() => undefined);
+    };
+    this.#recording = { done: record(), wake };
+  }
+
+  /** Ends the recording of what was touched after the last load, and keeps it. */
+  async #endRecording(): Promise<void> {
+    const recording = this.#recording;
+    this.#recording = undefined;
+    recording?.wake();
+    await recording?.done;
+  }
+}
+
+function none(): boolean {
+  return false;
+}
+
+/** Blocks that are zero in a new machine; the others hold firmware and tables. */
+function isZeroAtStart(name: string): boolean {
+  return name === LAZY_BLOCK || name.endsWith('.vram');
+}
+
+/** A snapshot of nothing, to stand on at power-on. */
+function zeroBase(handle: VmStateHandle, index: RamIndex): RamBase {
+  return { handle, index: { ...index, unitOfGroup: new Uint32Array(index.unitOfGroup.length) } };
+}

@@ -1,0 +1,166 @@
+/**
+ * The part of a lazy loadvm that happens before the machine changes: trailer, device part and the stream's first unit are
+ * read and checked, and it is decided which groups of RAM differ from what the machine has. Reads our own layout only.
+ */
+import type { VmStateHandle } from '../block/block-node.ts';
+import type { Crc32 } from './crc32.ts';
+import { type DecodedSections, decodeDeviceSections } from './device-sections.ts';
+import { MigrationError } from './errors.ts';
+import { unitHostOffset } from './lazy-plan.ts';
+import type { LoadVmStateOptions } from './load-vmstate.ts';
+import { noticesOf } from './load-vmstate.ts';
+import type { MigratableMachine } from './machine.ts';
+import {
+  groupCount,
+  groupRange,
+  pageOffsetInUnit,
+  ramGeometry,
+  sameGeometry,
+  writeRamEnd,
+} from './ram-layout.ts';
+import { ByteReader } from './reader.ts';
+import { PAGE_BYTES, readHeader } from './stream-format.ts';
+import { type RamIndex, readWholeTrailer, tailOffset, type Trailer } from './trailer.ts';
+import { ByteWriter } from './writer.ts';
+
+/** A snapshot of ours, checked and decoded as far as it can be without reading RAM. Good for any number of loads. */
+export interface OpenSnapshot {
+  readonly handle: VmStateHandle;
+  readonly index: RamIndex;
+  readonly trailer: Trailer;
+  readonly sections: DecodedSections;
+  readonly notices: readonly string[];
+}
+
+/**
+ * Undefined when it cannot be loaded lazily: no trailer or one that does not check, RAM of other sizes, another machine
+ * type, a file that cannot be read at once. Reading it from beginning to end then gives the right words.
+ */
+export async function openSnapshot(
+  machine: MigratableMachine,
+  handle: VmStateHandle,
+  crc32: Crc32,
+  options: LoadVmStateOptions,
+): Promise<OpenSnapshot | undefined> {
+  if (handle.readSync === undefined) return undefined;
+  const source = {
+    sizeBytes: handle.info.vmStateBytes,
+    read: (offset: number, target: Uint8Array) => handle.read(offset, target),
+  };
+  let trailer: Trailer | undefined;
+  try {
+    const found = await readWholeTrailer(source, crc32);
+    if (found !== undefined && 'index' in found) trailer = found;
+  } catch (cause) {
+    throw cause instanceof MigrationError
+      ? cause
+      : new MigrationError('io', 'Could not read the VM state', { cause });
+  }
+  if (trailer === undefined) return undefined;
+  const { index, tail } = trailer;
+  if (!sameGeometry(index.geometry, ramGeometry(machine.ramBlocks, index.geometry.unitBytes)))
+    return undefined;
+  if ((await machineTypeOf(handle, index, crc32)) !== machine.machineType) return undefined;
+  const start = ramEndBytes(tail);
+  if (start < 0) return undefined;
+  const offset = tailOffset(index) + start;
+  const sections = decodeDeviceSections(machine.devices, tail.subarray(start), offset);
+  return { handle, index, trailer, sections, notices: noticesOf(sections, options) };
+}
+
+/** From the stream's first unit, which must check; undefined if it does not. */
+async function machineTypeOf(
+  handle: VmStateHandle,
+  index: RamIndex,
+  crc32: Crc32,
+): Promise<string | undefined> {
+  const unit = new Uint8Array(index.geometry.unitBytes);
+  await handle.read(0, unit);
+  if (crc32(unit) !== index.checksums[0]) return undefined;
+  return readHeader(new ByteReader(unit));
+}
+
+/** Where the device sections begin in our tail: behind the end of RAM's section. -1: something else is there. */
+function ramEndBytes(tail: Uint8Array): number {
+  const end = new ByteWriter(64);
+  writeRamEnd(end);
+  return end.bytes().every((byte, i) => tail[i] === byte) ? end.length : -1;
+}
+
+/** What RAM the machine has: a snapshot's, with what changed since. Undefined index: nothing is known. */
+export interface RamBase {
+  readonly handle: VmStateHandle;
+  readonly index: RamIndex;
+}
+
+/** By group: the snapshot's bytes are not what the machine has even where nothing changed since `base`. */
+export function differingGroups(target: OpenSnapshot, base: RamBase | undefined): Uint8Array {
+  const { geometry } = target.index;
+  const flags = new Uint8Array(groupCount(geometry)).fill(1);
+  if (base === undefined || !sameGeometry(base.index.geometry, geometry)) return flags;
+  const { unitBytes } = geometry;
+  for (let group = 0; group < flags.length; group++) {
+    const mine = base.index.unitOfGroup[group]!;
+    const wanted = target.index.unitOfGroup[group]!;
+    if (mine === 0 || wanted === 0) {
+      if (mine === wanted) flags[group] = 0;
+      continue;
+    }
+    const host = unitHostOffset(target.handle, unitBytes, wanted);
+    // The same place in the file: a shared cluster.
+    if (host !== 0 && host === unitHostOffset(base.handle, unitBytes, mine)) flags[group] = 0;
+  }
+  return flags;
+}
+
+/** Groups of one block read and checked ahead, to be put in place at once. */
+export interface StagedGroup {
+  readonly block: number;
+  readonly start: number;
+  readonly end: number;
+  /** The unit; undefined: zeros. */
+  readonly unit: Uint8Array | undefined;
+}
+
+export async function stageGroups(
+  snapshot: OpenSnapshot,
+  groups: readonly number[],
+  crc32: Crc32,
+): Promise<StagedGroup[]> {
+  const { handle, index } = snapshot;
+  const { unitBytes } = index.geometry;
+  const staged: StagedGroup[] = [];
+  const reads: Promise<void>[] = [];
+  for (const group of groups) {
+    const number = index.unitOfGroup[group]!;
+    const unit = number === 0 ? undefined : new Uint8Array(unitBytes);
+    if (unit !== undefined) reads.push(handle.read(number * unitBytes, unit));
+    staged.push({ ...groupRange(index.geometry, group), unit });
+  }
+  await Promise.all(reads);
+  for (const [i, { unit }] of staged.entries()) {
+    if (unit === undefined) continue;
+    const number = index.unitOfGroup[groups[i]!]!;
+    const found = crc32(unit);
+    if (found === index.checksums[number]) continue;
+    throw new MigrationError('checksum', 'The VM state is damaged', {
+      section: 'ram',
+      offset: number * unitBytes,
+      expected: `CRC-32 0x${index.checksums[number]!.toString(16)}`,
+      found: `0x${found.toString(16)}`,
+    });
+  }
+  return staged;
+}
+
+export function putGroup(machine: MigratableMachine, group: StagedGroup): void {
+  const { name, bytes } = machine.ramBlocks[group.block]!;
+  if (group.unit === undefined) {
+    bytes.fill(0, group.start, group.end);
+    return;
+  }
+  for (let at = group.start; at < group.end; at += PAGE_BYTES) {
+    const from = pageOffsetInUnit(name, (at - group.start) / PAGE_BYTES);
+    bytes.set(group.unit.subarray(from, from + PAGE_BYTES), at);
+  }
+}

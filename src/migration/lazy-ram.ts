@@ -1,0 +1,270 @@
+/**
+ * RAM that is still in a snapshot while the guest already runs (lazy loadvm). Pages are marked absent; the first access
+ * fetches the page's whole group, at once, in the middle of whatever touched it; everything else comes in behind by
+ * large sequential reads, the working set first. What the guest sees does not depend on when a page arrives.
+ *
+ * Every unit is checked against its checksum before a byte of it is used.
+ */
+import type { VmStateHandle } from '../block/block-node.ts';
+import type { Crc32 } from './crc32.ts';
+import { MigrationError } from './errors.ts';
+import { planReads, type ReadRequest } from './lazy-plan.ts';
+import { groupRange, pageOffsetInUnit } from './ram-layout.ts';
+import type { RamBlock } from './ram-block.ts';
+import { PAGE_BYTES } from './stream-format.ts';
+import type { RamIndex } from './trailer.ts';
+import { isZeroRange } from './zero-page.ts';
+
+/** Absent marks of the pages of one block. */
+export interface PageMarks {
+  isAbsent(page: number): boolean;
+  setAbsent(page: number): void;
+  setPresent(page: number): void;
+}
+
+export interface LazyRamOptions {
+  readonly handle: VmStateHandle;
+  readonly index: RamIndex;
+  /** Which block of the index, and the machine's RAM of it. */
+  readonly block: number;
+  readonly ram: RamBlock;
+  readonly marks: PageMarks;
+  readonly crc32: Crc32;
+  /** By group of the index: order of first touch, 1 … 255, 0 for unknown. */
+  readonly workingSet: Uint8Array;
+  readonly readBytes?: number;
+  readonly queueDepth?: number;
+  readonly allocate?: (bytes: number) => Uint8Array;
+  /** Lets others have a turn. */
+  readonly pause: () => Promise<void>;
+  /** The snapshot is bad or cannot be read: the machine must not go on. Called before the error is thrown or kept. */
+  readonly onFailure: (error: MigrationError) => void;
+}
+
+/** Groups of zeros that are put in place between two turns of the event loop. */
+const ZERO_GROUPS_A_TURN = 256;
+
+export class LazyRam {
+  readonly handle: VmStateHandle;
+  readonly #o: LazyRamOptions;
+  /** By group of the block: pages still absent in it. */
+  readonly #left: Uint16Array;
+  readonly #first: number;
+  readonly #pages: number;
+  readonly #offsets: number[] = [];
+  readonly #staging: Uint8Array;
+  /** Groups that the guest waited for, in order. */
+  readonly #touched: number[] = [];
+  #recording = true;
+  #groupsLeft = 0;
+  #streaming: Promise<void> | undefined;
+  #stopped = false;
+  #failure: MigrationError | undefined;
+
+  constructor(options: LazyRamOptions) {
+    this.#o = options;
+    this.handle = options.handle;
+    const { geometry } = options.index;
+    this.#first = geometry.firstGroup[options.block]!;
+    this.#left = new Uint16Array(geometry.firstGroup[options.block + 1]! - this.#first);
+    this.#pages = geometry.pagesPerGroup;
+    for (let i = 0; i < this.#pages; i++) this.#offsets.push(pageOffsetInUnit(options.ram.name, i));
+    this.#staging = (options.allocate ?? ((bytes) => new Uint8Array(bytes)))(geometry.unitBytes);
+  }
+
+  /** Groups not all there yet. */
+  get groupsLeft(): number {
+    return this.#groupsLeft;
+  }
+
+  get done(): boolean {
+    return this.#groupsLeft === 0;
+  }
+
+  /** Marks pages of a group as absent: all, or those that `wanted` says. Pages that are absent already stay so. */
+  markGroup(group: number, wanted?: (page: number) => boolean): void {
+    const start = group * this.#pages;
+    const end = Math.min(start + this.#pages, this.#o.ram.sizeBytes / PAGE_BYTES);
+    let left = 0;
+    for (let page = start; page < end; page++) {
+      if (wanted === undefined || wanted(page)) this.#o.marks.setAbsent(page);
+      if (this.#o.marks.isAbsent(page)) left++;
+    }
+    if (this.#left[group] === 0 && left > 0) this.#groupsLeft++;
+    this.#left[group] = left;
+  }
+
+  /** Brings in the group of an absent page now. Throws when it cannot be had. */
+  fetch(page: number): void {
+    const group = Math.floor(page / this.#pages);
+    if (this.#recording) this.#touched.push(this.#first + group);
+    const unit = this.#o.index.unitOfGroup[this.#first + group]!;
+    if (unit === 0) {
+      this.#zero(group);
+      return;
+    }
+    const offset = unit * this.#o.index.geometry.unitBytes;
+    try {
+      this.handle.readSync!(offset, this.#staging);
+    } catch (cause) {
+      throw this.#fail(this.#unreadable(unit, cause));
+    }
+    this.#place(group, unit, this.#staging, 0);
+  }
+
+  /** Starts to read the rest in the background. */
+  start(): void {
+    this.#streaming ??= this.#stream().catch((error: unknown) => {
+      if (this.#stopped) return;
+      this.#fail(error instanceof MigrationError ? error : this.#unreadable(0, error));
+    });
+  }
+
+  /** Everything in place. Throws when the snapshot turned out to be bad. */
+  async finish(): Promise<void> {
+    this.start();
+    await this.#streaming;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Somebody else looks after the absent pages now, or nobody. Waits for reads in flight. */
+  async abandon(): Promise<void> {
+    this.#stopped = true;
+    await this.#streaming;
+  }
+
+  /** Groups that the guest waited for so far, in order; no more are recorded. */
+  endRecording(): readonly number[] {
+    this.#recording = false;
+    return this.#touched;
+  }
+
+  async #stream(): Promise<void> {
+    await this.#o.pause();
+    const { index, handle, workingSet } = this.#o;
+    const wanted: number[] = [];
+    for (let group = 0; group < this.#left.length; group++) {
+      if (this.#left[group] !== 0 && index.unitOfGroup[this.#first + group] !== 0) {
+        wanted.push(this.#first + group);
+      }
+    }
+    const plan = planReads(index, handle, wanted, workingSet, this.#o.readBytes ?? 2 << 20);
+    const depth = Math.max(1, this.#o.queueDepth ?? 3);
+    await Promise.all(Array.from({ length: depth }, () => this.#worker(plan)));
+    await this.#zeroRest();
+  }
+
+  /** One of several that take requests off the plan, so that as many reads are in flight. */
+  async #worker(plan: Iterator<ReadRequest>): Promise<void> {
+    const { index, allocate } = this.#o;
+    const make = allocate ?? ((bytes: number) => new Uint8Array(bytes));
+    let buffer = make(this.#o.readBytes ?? 2 << 20);
+    for (let next = plan.next(); !next.done && !this.#stopped; next = plan.next()) {
+      const { bytes, hostOffset, groups, unit } = next.value;
+      if (groups.every((group) => this.#left[group - this.#first] === 0)) continue;
+      if (bytes > buffer.length) buffer = make(bytes);
+      const target = buffer.subarray(0, bytes);
+      try {
+        if (hostOffset > 0) await this.handle.readHost(hostOffset, target);
+        else await this.handle.read(unit * index.geometry.unitBytes, target);
+      } catch (cause) {
+        throw this.#unreadable(unit, cause);
+      }
+      if (this.#stopped) return;
+      for (const [i, group] of groups.entries()) {
+        if (this.#left[group - this.#first] === 0) continue;
+        this.#place(group - this.#first, index.unitOfGroup[group]!, target, next.value.at[i]!);
+      }
+    }
+  }
+
+  async #zeroRest(): Promise<void> {
+    let count = 0;
+    for (let group = 0; group < this.#left.length && this.#groupsLeft > 0; group++) {
+      if (this.#left[group] === 0) continue;
+      if (++count % ZERO_GROUPS_A_TURN === 0) await this.#o.pause();
+      if (this.#stopped) return;
+      if (this.#left[group] !== 0) this.#zero(group);
+    }
+  }
+
+  /** Checks a unit and puts the group's absent pages where they belong. */
+  #place(group: number, unit: number, bytes: Uint8Array, at: number): void {
+    const { index, marks, ram } = this.#o;
+    const { unitBytes } = index.geometry;
+    const found = this.#o.crc32(bytes.subarray(at, at + unitBytes));
+    if (found !== index.checksums[unit]) throw this.#fail(this.#damaged(group, unit, found));
+    const start = group * this.#pages;
+    const end = Math.min(start + this.#pages, ram.sizeBytes / PAGE_BYTES);
+    for (let page = start; page < end; page++) {
+      if (!marks.isAbsent(page)) continue;
+      const from = at + this.#offsets[page - start]!;
+      ram.bytes.set(bytes.subarray(from, from + PAGE_BYTES), page * PAGE_BYTES);
+      marks.setPresent(page);
+    }
+    this.#present(group);
+  }
+
+  #zero(group: number): void {
+    const { marks, ram } = this.#o;
+    const start = group * this.#pages;
+    const end = Math.min(start + this.#pages, ram.sizeBytes / PAGE_BYTES);
+    for (let page = start; page < end; page++) {
+      if (!marks.isAbsent(page)) continue;
+      // Memory that nobody ever wrote costs nothing as long as nobody writes zeros to it either.
+      const at = page * PAGE_BYTES;
+      if (!isZeroRange(ram.bytes, at, PAGE_BYTES)) ram.bytes.fill(0, at, at + PAGE_BYTES);
+      marks.setPresent(page);
+    }
+    this.#present(group);
+  }
+
+  #present(group: number): void {
+    if (this.#left[group] !== 0) this.#groupsLeft--;
+    this.#left[group] = 0;
+  }
+
+  #fail(error: MigrationError): MigrationError {
+    const first = this.#failure === undefined;
+    this.#failure ??= error;
+    this.#stopped = true;
+    if (first) this.#o.onFailure(error);
+    return error;
+  }
+
+  /** Where a unit's first cluster lies in the file. */
+  #hostOffset(unit: number): number {
+    const { handle, index } = this.#o;
+    return handle.hostOffsets[(unit * index.geometry.unitBytes) / handle.clusterBytes] ?? 0;
+  }
+
+  #damaged(group: number, unit: number, found: number): MigrationError {
+    const { index, ram } = this.#o;
+    const { start, end } = groupRange(index.geometry, this.#first + group);
+    const host = this.#hostOffset(unit);
+    return new MigrationError(
+      'checksum',
+      `RAM 0x${start.toString(16)}–0x${(end - 1).toString(16)} of ${ram.name} is damaged in snapshot ` +
+        `'${this.handle.info.tag}', in the cluster at offset 0x${host.toString(16)} of the image`,
+      {
+        section: 'ram',
+        field: `page 0x${start.toString(16)}`,
+        offset: unit * index.geometry.unitBytes,
+        expected: `CRC-32 0x${index.checksums[unit]!.toString(16)}`,
+        found: `0x${found.toString(16)}`,
+        hint: `Load another snapshot; this one can be deleted with delvm ${this.handle.info.tag}`,
+      },
+    );
+  }
+
+  #unreadable(unit: number, cause: unknown): MigrationError {
+    const { index } = this.#o;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const host = this.#hostOffset(unit).toString(16);
+    return new MigrationError(
+      'io',
+      `RAM of snapshot '${this.handle.info.tag}' cannot be read, in the cluster at offset 0x${host} of the image: ${reason}`,
+      { section: 'ram', offset: unit * index.geometry.unitBytes, cause },
+    );
+  }
+}
