@@ -51,13 +51,14 @@ function newestIn(folder) {
   return newest;
 }
 
-/** `tsc`, unless dist is newer than every source. */
+/** `npm run build`, unless dist is newer than every source. */
 export function buildIfNeeded() {
   const isThere = existsSync(join(ROOT, 'dist/cli/main.js'));
   const built = isThere ? modified(join(ROOT, 'dist/.tsbuildinfo')) : 0;
-  const sources = Math.max(newestIn(join(ROOT, 'src')), modified(join(ROOT, 'tsconfig.build.json')));
-  if (built > sources) return;
+  const steps = ['tsconfig.build.json', 'scripts/build-interpreter.mjs'].map((name) =>
+    modified(join(ROOT, name)),
+  );
+  if (built > Math.max(newestIn(join(ROOT, 'src')), ...steps)) return;
   say('building …');
-  must(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);
-  must(process.execPath, [join(ROOT, 'scripts/build-interpreter.mjs')]);
+  must('npm', ['run', '--silent', 'build']);
 }
