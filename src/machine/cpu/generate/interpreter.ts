@@ -305,6 +305,7 @@ function writeCase(
     // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
     out.if(binary('and', rec, constant(1)), () => {
       out.set(REC, binary('sub', rec, constant(1)));
+      out.if(binary('les', COUNT, constant(0)), () => out.return(REC));
       out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
       out.if(binary('geu', NUMBER, constant(unitBase)), () => out.set(NUMBER, load('ld16u', REC, L.R_ORIG)));
       redispatch();
