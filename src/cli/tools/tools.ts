@@ -1,0 +1,58 @@
+/** The tools by their word, and their dispatch. */
+import { UsageError } from '../grammar.ts';
+import { VMSTATE_TOOL } from './vmstate.ts';
+import type { Tool, ToolOutput } from './tool.ts';
+
+export const TOOLS: { readonly [word: string]: Tool } = {
+  vmstate: VMSTATE_TOOL,
+};
+
+/** Whether the command line is a tool's and not QEMU's option grammar. */
+export function isTool(args: readonly string[]): boolean {
+  return args[0] !== undefined && Object.hasOwn(TOOLS, args[0]);
+}
+
+/** Runs a tool; gives the exit code. */
+export async function runTool(
+  args: readonly string[],
+  out: ToolOutput,
+  program = 'ambervm',
+): Promise<number> {
+  const [word = '', name = '', ...rest] = args;
+  const tool = TOOLS[word]!;
+  if (name === '' || name === 'help' || name === '--help' || name === '-h') {
+    for (const line of toolHelp(word, program)) out.line(line);
+    return name === '' ? 1 : 0;
+  }
+  const command = Object.hasOwn(tool.commands, name) ? tool.commands[name] : undefined;
+  if (command === undefined)
+    throw new UsageError(`${word}: no command '${name}'; see ${program} ${word} help`);
+  try {
+    return await command.run(rest, out);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(
+      `${word} ${name}: ${error.message}\nusage: ${program} ${word} ${name} ${command.usage}`,
+    );
+  }
+}
+
+export function toolHelp(word: string, program = 'ambervm'): string[] {
+  const tool = TOOLS[word]!;
+  const lines = [`${program} ${word}: ${tool.help}`];
+  for (const [name, { usage, help }] of Object.entries(tool.commands)) {
+    lines.push('', `  ${program} ${word} ${name} ${usage}`, `      ${help}`);
+  }
+  return lines;
+}
+
+/** Standard output as a tool sees it. */
+export function toolOutput(): ToolOutput {
+  const { stdout, stderr } = process;
+  return {
+    line: (text) => stdout.write(`${text}\n`),
+    progress: (text) => {
+      if (stderr.isTTY) stderr.write(`\r\x1b[K${text}`);
+    },
+  };
+}
