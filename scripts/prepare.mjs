@@ -30,13 +30,18 @@ function modified(path) {
   return existsSync(path) ? statSync(path).mtimeMs : 0;
 }
 
-/** `npm ci`, unless node_modules already holds what the lock file names. */
+/** `npm ci`, unless node_modules is newer than the lock file. */
 export function installIfNeeded() {
   const installed = modified(join(ROOT, 'node_modules/.package-lock.json'));
-  const wanted = Math.max(modified(join(ROOT, 'package-lock.json')), modified(join(ROOT, 'package.json')));
-  if (installed >= wanted && existsSync(join(ROOT, 'node_modules/typescript'))) return;
-  say('installing packages (npm ci) …');
-  must('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  if (
+    installed >= modified(join(ROOT, 'package-lock.json')) &&
+    existsSync(join(ROOT, 'node_modules/typescript'))
+  )
+    return;
+  say('installing packages …');
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  // A registry that lacks other platforms' optional packages makes npm ci refuse the lock file.
+  if (run('npm', ['ci', ...quiet]) !== 0) must('npm', ['install', '--no-save', ...quiet]);
 }
 
 function newestIn(folder) {
