@@ -30,26 +30,18 @@ export class DirtyPages {
 
   /** The same for one block; the caller drops the CPU's write tags. */
   markBlockClean(block: number): void {
-    const { guard } = this.#memory;
     const first = this.firstPage(block);
-    const end = first + this.#blocks[block]!.sizeBytes / PAGE_BYTES;
-    for (let page = first; page < end; page++) guard[page] = guard[page]! | GUARD_SNAPSHOT;
+    setBits(this.#memory.guard, first, first + this.#blocks[block]!.sizeBytes / PAGE_BYTES, GUARD_SNAPSHOT);
   }
 
   /** By group of `geometry`: 1 where any page of the group changed. */
   dirtyGroups(geometry: RamGeometry): Uint8Array {
     const flags = new Uint8Array(groupCount(geometry));
-    const { guard } = this.#memory;
     for (let block = 0; block < this.#blocks.length; block++) {
       const first = this.firstPage(block);
       const pages = this.#blocks[block]!.sizeBytes / PAGE_BYTES;
-      const group = geometry.firstGroup[block]!;
-      for (let page = 0; page < pages; page++) {
-        if ((guard[first + page]! & GUARD_SNAPSHOT) !== 0) continue;
-        const index = Math.floor(page / geometry.pagesPerGroup);
-        flags[group + index] = 1;
-        page = (index + 1) * geometry.pagesPerGroup - 1;
-      }
+      const groups = flags.subarray(geometry.firstGroup[block]!, geometry.firstGroup[block + 1]!);
+      flagDirty(this.#memory.guard, first, first + pages, geometry.pagesPerGroup, groups);
     }
     return flags;
   }
@@ -69,6 +61,38 @@ export class DirtyPages {
   /** Pages of a block as marks that lazy loading sets and takes away. */
   absentMarks(block: number): AbsentMarks {
     return new AbsentMarks(this.#memory.guard, this.firstPage(block));
+  }
+}
+
+/** A guard byte's bit for four pages at once. */
+const FOUR = 0x01010101;
+
+function setBits(guard: Uint8Array, from: number, to: number, bits: number): void {
+  const words = new Int32Array(guard.buffer, guard.byteOffset, guard.length >> 2);
+  let page = from;
+  while (page < to && (page & 3) !== 0) guard[page] = guard[page++]! | bits;
+  const four = bits * FOUR;
+  for (; page + 4 <= to; page += 4) words[page >> 2] = words[page >> 2]! | four;
+  while (page < to) guard[page] = guard[page++]! | bits;
+}
+
+/** Sets `groups[n]` where a page of `pagesPerGroup` from n × pagesPerGroup on lacks the snapshot's bit. */
+function flagDirty(
+  guard: Uint8Array,
+  from: number,
+  to: number,
+  pagesPerGroup: number,
+  groups: Uint8Array,
+): void {
+  const words = new Int32Array(guard.buffer, guard.byteOffset, guard.length >> 2);
+  const clean = GUARD_SNAPSHOT * FOUR;
+  for (let page = from; page < to; page++) {
+    if ((page & 3) === 0 && page + 4 <= to && (words[page >> 2]! & clean) === clean) page += 3;
+    else if ((guard[page]! & GUARD_SNAPSHOT) === 0) {
+      const group = Math.floor((page - from) / pagesPerGroup);
+      groups[group] = 1;
+      page = from + (group + 1) * pagesPerGroup - 1;
+    }
   }
 }
 
@@ -94,6 +118,11 @@ export class AbsentMarks {
   /** Whether the page changed since the snapshot. */
   isDirty(page: number): boolean {
     return (this.#guard[this.#first + page]! & GUARD_SNAPSHOT) === 0;
+  }
+
+  /** Marks pages `from` … `to` - 1. */
+  setAbsentRange(from: number, to: number): void {
+    setBits(this.#guard, this.#first + from, this.#first + to, GUARD_ABSENT);
   }
 
   setAbsent(page: number): void {

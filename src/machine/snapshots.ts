@@ -247,15 +247,13 @@ export class Snapshots {
     });
     const isDirty = (page: number): boolean => marks.isDirty(page);
     const placeRam = (): void => {
-      void this.#lazy?.abandon();
+      const previous = this.#lazy;
+      void previous?.abandon();
       for (const group of staged) {
         putGroup(machine, group);
         this.#redraw(this.dirty.firstPage(group.block), group.start, group.end);
       }
-      for (let group = first; group < end; group++) {
-        if (differs[group]) lazy.markGroup(group - first);
-        else lazy.markGroup(group - first, dirty[group] ? isDirty : none);
-      }
+      markAbsent(lazy, previous, differs.subarray(first, end), dirty.subarray(first, end), isDirty);
       this.#lazy = lazy;
       this.#o.memory.onAbsent = (page) => lazy.fetch(page - marks.firstPage);
       this.#fresh = false;
@@ -307,8 +305,21 @@ export class Snapshots {
   }
 }
 
-function none(): boolean {
-  return false;
+/** What differs is absent as a whole; where something changed, the pages that did; what was absent stays absent. */
+function markAbsent(
+  lazy: LazyRam,
+  previous: LazyRam | undefined,
+  differs: Uint8Array,
+  dirty: Uint8Array,
+  isDirty: (page: number) => boolean,
+): void {
+  for (let group = 0; group < differs.length; group++) {
+    if (differs[group]) {
+      const from = group;
+      while (differs[group + 1]) group++;
+      lazy.markGroups(from, group + 1);
+    } else if (dirty[group] || previous?.isWaiting(group)) lazy.markPages(group, isDirty);
+  }
 }
 
 /** Blocks that are zero in a new machine; the others hold firmware and tables. */

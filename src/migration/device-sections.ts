@@ -24,11 +24,15 @@ export interface DecodedSections {
   readonly description: StreamDescription | undefined;
 }
 
-/** `bytes` starts with a section type byte and ends with the VM state; `baseOffset` is its place in the VM state. */
+/**
+ * `bytes` starts with a section type byte and ends with the VM state; `baseOffset` is its place in the VM state. The JSON
+ * description behind the sections is for who wants to show them (`withDescription`).
+ */
 export function decodeDeviceSections(
   devices: readonly Device[],
   bytes: Uint8Array,
   baseOffset: number,
+  withDescription: boolean = true,
 ): DecodedSections {
   const reader = new ByteReader(bytes, baseOffset);
   const found = new Map<Device, DecodedDevice>();
@@ -59,7 +63,8 @@ export function decodeDeviceSections(
   }
   const missing = devices.filter((device) => !found.has(device));
   const decoded = devices.flatMap((device) => found.get(device) ?? []);
-  return { decoded, missing, notices, description: readDescription(reader) };
+  const description = withDescription ? readDescription(reader) : undefined;
+  return { decoded, missing, notices, description };
 }
 
 function readDevice(device: Device, header: SectionHeader, reader: ByteReader): DecodedDevice {

@@ -64,7 +64,7 @@ export async function openSnapshot(
   const start = ramEndBytes(tail);
   if (start < 0) return undefined;
   const offset = tailOffset(index) + start;
-  const sections = decodeDeviceSections(machine.devices, tail.subarray(start), offset);
+  const sections = decodeDeviceSections(machine.devices, tail.subarray(start), offset, false);
   return { handle, index, trailer, sections, notices: noticesOf(sections, options) };
 }
 

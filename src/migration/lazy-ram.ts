@@ -19,6 +19,8 @@ import { isZeroRange } from './zero-page.ts';
 export interface PageMarks {
   isAbsent(page: number): boolean;
   setAbsent(page: number): void;
+  /** Pages `from` … `to` - 1. */
+  setAbsentRange(from: number, to: number): void;
   setPresent(page: number): void;
 }
 
@@ -47,8 +49,8 @@ const ZERO_GROUPS_A_TURN = 256;
 export class LazyRam {
   readonly handle: VmStateHandle;
   readonly #o: LazyRamOptions;
-  /** By group of the block: pages still absent in it. */
-  readonly #left: Uint16Array;
+  /** By group of the block: 1 while pages of it are absent. */
+  readonly #left: Uint8Array;
   readonly #first: number;
   readonly #pages: number;
   readonly #offsets: number[] = [];
@@ -66,7 +68,7 @@ export class LazyRam {
     this.handle = options.handle;
     const { geometry } = options.index;
     this.#first = geometry.firstGroup[options.block]!;
-    this.#left = new Uint16Array(geometry.firstGroup[options.block + 1]! - this.#first);
+    this.#left = new Uint8Array(geometry.firstGroup[options.block + 1]! - this.#first);
     this.#pages = geometry.pagesPerGroup;
     for (let i = 0; i < this.#pages; i++) this.#offsets.push(pageOffsetInUnit(options.ram.name, i));
     this.#staging = (options.allocate ?? ((bytes) => new Uint8Array(bytes)))(geometry.unitBytes);
@@ -81,17 +83,34 @@ export class LazyRam {
     return this.#groupsLeft === 0;
   }
 
-  /** Marks pages of a group as absent: all, or those that `wanted` says. Pages that are absent already stay so. */
-  markGroup(group: number, wanted?: (page: number) => boolean): void {
-    const start = group * this.#pages;
-    const end = Math.min(start + this.#pages, this.#o.ram.sizeBytes / PAGE_BYTES);
-    let left = 0;
-    for (let page = start; page < end; page++) {
-      if (wanted === undefined || wanted(page)) this.#o.marks.setAbsent(page);
-      if (this.#o.marks.isAbsent(page)) left++;
+  /** Marks groups `from` … `to` - 1 of the block as absent, every page. */
+  markGroups(from: number, to: number): void {
+    const pages = this.#o.ram.sizeBytes / PAGE_BYTES;
+    this.#o.marks.setAbsentRange(from * this.#pages, Math.min(to * this.#pages, pages));
+    for (let group = from; group < to; group++) {
+      if (this.#left[group] === 0) this.#groupsLeft++;
+      this.#left[group] = 1;
     }
-    if (this.#left[group] === 0 && left > 0) this.#groupsLeft++;
-    this.#left[group] = left;
+  }
+
+  /** Marks pages of a group that `wanted` says. Pages that are absent already stay so. */
+  markPages(group: number, wanted: (page: number) => boolean): void {
+    const { marks, ram } = this.#o;
+    const start = group * this.#pages;
+    const end = Math.min(start + this.#pages, ram.sizeBytes / PAGE_BYTES);
+    let any = false;
+    for (let page = start; page < end; page++) {
+      if (wanted(page)) marks.setAbsent(page);
+      if (marks.isAbsent(page)) any = true;
+    }
+    if (!any) return;
+    if (this.#left[group] === 0) this.#groupsLeft++;
+    this.#left[group] = 1;
+  }
+
+  /** Whether any page of the group has still to come. */
+  isWaiting(group: number): boolean {
+    return this.#left[group] !== 0;
   }
 
   /** Brings in the group of an absent page now. Throws when it cannot be had. */
