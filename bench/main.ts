@@ -93,7 +93,7 @@ async function mipsSection({ options, work }: Bench): Promise<Outcome> {
   const runs: Mips[][] = [];
   const instructions = options.quick ? 100e6 : 300e6;
   for (let rep = 1; rep <= options.reps; rep++) {
-    log(`interpreter, ${rep} of ${options.reps} (load ${loadAverage()})`);
+    log(`bare CPU, ${rep} of ${options.reps} (load ${loadAverage()})`);
     runs.push(measureMips(ROOT, work, { only: options.only, instructions, nodeArgs: options.nodeArgs }));
   }
   return { table: mipsTable(runs), notes: [], raw: runs };

@@ -7,7 +7,7 @@ export type Section = (typeof SECTIONS)[number];
 export const HELP = `npm run bench -- [SECTION...] [OPTION...]
 
 Sections (default: all):
-  mips       bare interpreter on five small programs
+  mips       bare CPU on five small programs, interpreter and JIT
   boot       Debian's 686 kernel and the bench initramfs to /init
   snapshot   savevm, loadvm and -loadvm of a guest whose RAM is full of random words
   cpu        30 micro tests inside that Linux

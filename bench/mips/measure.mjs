@@ -1,10 +1,10 @@
-// The interpreter with flat RAM and nothing around it: millions of instructions per CPU second of one program.
+// The CPU with flat RAM and nothing around it, with or without the JIT: millions of instructions per CPU second of one program.
 // Plain JavaScript on the built package, so that what is measured is what is shipped.
-//   node measure.mjs DIST PROGRAM INSTRUCTIONS
+//   node measure.mjs DIST PROGRAM INSTRUCTIONS interpreter|jit
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-const [dist, program, instructions] = process.argv.slice(2);
+const [dist, program, instructions, tier] = process.argv.slice(2);
 const load = (path) => import(pathToFileURL(`${dist}/machine/${path}`));
 const { Cpu } = await load('cpu/cpu.js');
 const { PhysicalMemory } = await load('memory.js');
@@ -50,6 +50,7 @@ updateAll(cpu);
 cpu.setReg32(4, STACK);
 cpu.set(L.EIP, ORIGIN);
 
+cpu.jit.enabled = tier === 'jit';
 cpu.run(WARM_UP);
 const before = process.cpuUsage();
 const first = cpu.instructions;

@@ -1,4 +1,4 @@
-/** Bare speed of the interpreter on five small freestanding programs. */
+/** Bare speed of the CPU on five small freestanding programs: the interpreter alone, and with the JIT. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { loadAverage } from '../harness/process-usage.ts';
@@ -14,7 +14,8 @@ const FLAGS = (
 
 export interface Mips {
   readonly program: string;
-  readonly mips: number;
+  readonly interpreter: number;
+  readonly jit: number;
   readonly load: number;
 }
 
@@ -33,10 +34,13 @@ export function measureMips(
   return names.map((program) => {
     const load = loadAverage();
     const binary = compile(join(root, 'bench/mips/guest'), work, program);
-    const script = join(import.meta.dirname, 'measure.mjs');
-    const args = [...options.nodeArgs, script, join(root, 'dist'), binary, String(options.instructions)];
-    const output = execFileSync(process.execPath, args, { encoding: 'utf8' });
-    return { program, mips: (JSON.parse(output) as { mips: number }).mips, load };
+    const measure = (tier: 'interpreter' | 'jit'): number => {
+      const script = [join(import.meta.dirname, 'measure.mjs'), join(root, 'dist'), binary];
+      const args = [...options.nodeArgs, ...script, String(options.instructions), tier];
+      const output = execFileSync(process.execPath, args, { encoding: 'utf8' });
+      return (JSON.parse(output) as { mips: number }).mips;
+    };
+    return { program, interpreter: measure('interpreter'), jit: measure('jit'), load };
   });
 }
 
