@@ -54,7 +54,7 @@ export interface Snapshotting {
    * Opens a writer for VM state: clusters are written whole, in any order, into new space that belongs to no snapshot
    * until {@link VmStateWriter.commit}. Nothing of it is visible, and nothing is lost, if the process dies before.
    */
-  createVmState(): Promise<VmStateWriter>;
+  createVmState(options?: VmStateOptions): Promise<VmStateWriter>;
   /** Disk-only snapshot of the active state. A snapshot of the same tag is replaced after the new one is durable. */
   createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo>;
   /** Makes the snapshot's disk contents the active ones. BlockError `not-found` if there is none of this id or tag. */
@@ -94,6 +94,22 @@ export interface VmStateHandle {
   overwrite(offset: number, source: Uint8Array): Promise<boolean>;
 }
 
+export interface CompressOptions {
+  /** Must be what the image's header names; default: whatever that is. */
+  readonly method?: 'zlib' | 'zstd';
+  /** Default: a thread for each core. */
+  readonly workers?: number;
+  readonly level?: number;
+}
+
+export interface VmStateOptions {
+  /**
+   * Write compressed clusters, made in worker threads. Clusters that do not get smaller stay as they are. Default: do
+   * not.
+   */
+  readonly compress?: CompressOptions;
+}
+
 export interface VmStateWriter {
   /** Bytes in a cluster; every write is one or more whole clusters at a multiple of it. */
   readonly clusterBytes: number;
@@ -110,6 +126,8 @@ export interface VmStateWriter {
   writeScattered(indices: readonly number[], data: Uint8Array): Promise<void>;
   /** Makes the snapshot: VM state of `meta.vmStateBytes`, disk contents as of now. Same tag: replaced safely. */
   commit(meta: SnapshotMeta): Promise<SnapshotInfo>;
+  /** Gives an existing snapshot this VM state instead of its own (or of none); its disk contents stay. */
+  replace?(idOrTag: string, vmStateBytes: number): Promise<SnapshotInfo>;
   /** Frees what was written. */
   abort(): Promise<void>;
 }

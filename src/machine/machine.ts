@@ -4,7 +4,7 @@
  * Order of a stop: the slice ends at an instruction boundary, virtual time stands still, then (for a snapshot) disk requests are
  * drained. Host events (serial input, disk completions) are delivered between slices only.
  */
-import type { SnapshotInfo } from '../block/block-node.ts';
+import type { CompressOptions, SnapshotInfo } from '../block/block-node.ts';
 import {
   delvm,
   listSnapshots,
@@ -60,6 +60,8 @@ export interface SaveOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   /** Write only what changed since the snapshot that the machine stands on; default true. */
   readonly incremental?: boolean;
+  /** Write compressed clusters, made in worker threads: smaller, and slower while the guest waits. Default: do not. */
+  readonly compress?: 'zlib' | 'zstd' | CompressOptions;
 }
 
 export interface LoadOptions {
@@ -500,11 +502,16 @@ export class Machine {
         vmClockNs: Math.floor(this.clock.now()),
         icount: this.clock.icount === undefined ? -1 : this.cpu.instructions,
       };
-      const { incremental = true, ...rest } = options;
+      const { incremental = true, compress: how, ...rest } = options;
+      const compress = typeof how === 'string' ? { method: how } : how;
       const disks = this.#snapshotDisks();
       const node = vmStateNode(disks);
       const share = await this.#snapshots.saveOptions(node, tag, incremental);
-      const saved = await savevm(this.#migratable(), disks, moment, tag, { ...share, ...rest });
+      const saved = await savevm(this.#migratable(), disks, moment, tag, {
+        ...share,
+        ...rest,
+        ...(compress ? { compress } : {}),
+      });
       await this.#snapshots.saved(node, saved.info, saved.index);
       finishCpuSave(this.cpu);
       return saved;

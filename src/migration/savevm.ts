@@ -8,6 +8,7 @@ import {
   type SnapshotMeta,
   type Snapshotting,
   supportsSnapshots,
+  type VmStateOptions,
 } from '../block/block-node.ts';
 import { MigrationError } from './errors.ts';
 import { type LoadVmStateOptions, type PreparedLoad, prepareLoad } from './load-vmstate.ts';
@@ -118,11 +119,14 @@ export async function savevm(
   disks: readonly SnapshotDisk[],
   moment: SnapshotMoment,
   tag: string = defaultTag(moment.dateSec),
-  options: SaveVmStateOptions = {},
+  options: SaveVmStateOptions & VmStateOptions = {},
 ): Promise<SavevmResult> {
   const capable = participants(disks);
   const main = vmStateDisk(capable);
-  const writer = await onDisk(main, 'Could not open VM state file', () => main.node.createVmState());
+  const { compress } = options;
+  const writer = await onDisk(main, 'Could not open VM state file', () =>
+    main.node.createVmState(compress && { compress }),
+  );
   const made: CapableDisk[] = [];
   try {
     const saved = await saveVmState(machine, writer, options);

@@ -69,7 +69,10 @@ describe('words as QEMU says them', () => {
     ['eject', 'eject: block device name expected\nTry "help eject" for more information\n'],
     ['x', 'unexpected end of expression\nTry "help x" for more information\n'],
     ['p $bogus', 'unknown register\nTry "help p" for more information\n'],
-    ['help savevm', 'savevm tag -- save a VM snapshot. If no tag is provided, a new snapshot is created\n'],
+    [
+      'help savevm',
+      'savevm [-z] tag -- save a VM snapshot (-z: compressed). If no tag is provided, a new snapshot is created\n',
+    ],
     ['help quit', 'quit|q  -- quit the emulator\n'],
     ['help info status', 'info status  -- show the current VM status (running|paused)\n'],
     ['help bogus', "unknown command: 'bogus'\n"],

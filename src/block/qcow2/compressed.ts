@@ -4,6 +4,7 @@
  */
 import * as zlib from 'node:zlib';
 import { BlockError } from '../errors.ts';
+import { COMPRESSED_HI } from './be64.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_HOST_OFFSET } from './limits.ts';
 
@@ -21,12 +22,14 @@ export function canDecompress(compressionType: number): boolean {
   return compressionType === 0 || zstd !== undefined;
 }
 
-/** Host offset and length in whole sectors of a compressed entry. */
-export function compressedExtent(
-  image: Qcow2Image,
-  table: Buffer,
-  entry: number,
-): { offset: number; bytes: number } {
+/** Where compressed data lies in the file: bytes, not aligned to anything. */
+export interface Extent {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Host offset and length, to the end of the last sector, of a compressed entry. */
+export function compressedExtent(image: Qcow2Image, table: Buffer, entry: number): Extent {
   // Bits 0 … x-1 are the offset, x … 61 the number of further sectors; x = 62 - (cluster_bits - 8), so 49 to 61.
   const x = 62 - (image.clusterBits - 8);
   const hi = table.readUInt32BE(entry * 8);
@@ -46,6 +49,21 @@ export function compressedExtent(
   return { offset, bytes: sectors * SECTOR_BYTES - (offset % SECTOR_BYTES) };
 }
 
+/** The reverse: lets an entry name compressed data. */
+export function setCompressedEntry(image: Qcow2Image, table: Buffer, entry: number, extent: Extent): void {
+  const x = 62 - (image.clusterBits - 8);
+  const { offset, bytes } = extent;
+  const moreSectors = Math.floor((offset + bytes - 1) / SECTOR_BYTES) - Math.floor(offset / SECTOR_BYTES);
+  const hi = COMPRESSED_HI | (moreSectors << (x - 32)) | Math.floor(offset / 2 ** 32);
+  table.writeUInt32BE(hi >>> 0, entry * 8);
+  table.writeUInt32BE(offset % 2 ** 32, entry * 8 + 4);
+}
+
+/** First and last host cluster that compressed data touches, as cluster numbers. */
+export function touchedClusters(image: Qcow2Image, { offset, bytes }: Extent): [number, number] {
+  return [Math.floor(offset / image.clusterSize), Math.floor((offset + bytes - 1) / image.clusterSize)];
+}
+
 /** Expanded clusters kept for each image: a guest reads a cluster in pieces. */
 const KEPT_CLUSTERS = 16;
 
@@ -54,7 +72,7 @@ export function readCompressed(image: Qcow2Image, table: Buffer, entry: number):
   const { offset, bytes } = compressedExtent(image, table, entry);
   const kept = image.expanded.get(offset);
   if (kept !== undefined) return kept;
-  // We write no compressed clusters: what lies at an offset stays what it is.
+  // What lies at an offset stays what it is until a VM state writer forgets them all (vmstate-area.ts).
   const cluster = expandAt(image, offset, bytes);
   image.expanded.set(offset, cluster);
   cluster.catch(() => image.expanded.delete(offset));

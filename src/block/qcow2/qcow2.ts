@@ -1,7 +1,8 @@
 /**
  * A qcow2 image as a block node. Versions 2 and 3, refcounts of 1 to 64 bits, zero and compressed clusters (read), backing
  * files, internal snapshots with VM state. Not here, refused by name: encryption, external data files, extended L2
- * entries. Not here: writing compressed clusters, discard, resizing, dirty bitmaps (their autoclear bit is cleared).
+ * entries. Not here: writing compressed clusters of the disk (those of VM state are written), discard, resizing, dirty
+ * bitmaps (their autoclear bit is cleared).
  */
 import type {
   BlockNode,
@@ -9,6 +10,7 @@ import type {
   SnapshotMeta,
   Snapshotting,
   VmStateHandle,
+  VmStateOptions,
   VmStateWriter,
 } from '../block-node.ts';
 import type { Coverage, Layer } from '../chain-map.ts';
@@ -254,9 +256,9 @@ export class Qcow2 implements Layer, Snapshotting {
     return this.image.snapshots.map(snapshotInfo);
   }
 
-  async createVmState(): Promise<VmStateWriter> {
+  async createVmState(options: VmStateOptions = {}): Promise<VmStateWriter> {
     this.#assertOpen();
-    return new Qcow2VmStateWriter(this.image);
+    return new Qcow2VmStateWriter(this.image, options);
   }
 
   async createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo> {

@@ -6,6 +6,7 @@
 import type { SnapshotInfo, SnapshotMeta } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 import { entryIsCopied, entryOffset, setCopied, setEntry } from './be64.ts';
+import { type Extent, setCompressedEntry } from './compressed.ts';
 import { l1EntriesFor } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
@@ -13,10 +14,12 @@ import { COMPRESSED, hostOffset, kindOf } from './references.ts';
 import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
 import { Transaction } from './transaction.ts';
 
-/** VM state of a snapshot to be: host offsets of its clusters by index, 0 where there is none. */
+/** VM state of a snapshot to be. */
 export interface VmStateClusters {
+  /** Host offsets of its clusters by index, 0 where there is none or it is compressed. */
   readonly offsets: readonly number[];
-  /** Whether the cluster at an index is new (count 0 on disk) or shared with a snapshot. */
+  /** Where the compressed ones lie, by index. */
+  readonly compressed: ReadonlyMap<number, Extent>;
   readonly bytes: number;
 }
 
@@ -116,6 +119,40 @@ export function createSnapshot(
     };
     if (replaced !== undefined) await dropSnapshot(image, transaction, replaced);
     await putSnapshots(transaction, [...image.snapshots.filter((s) => s !== replaced), made]);
+    await transaction.commit();
+    return snapshotInfo(made);
+  });
+}
+
+/** Gives a snapshot another VM state; its disk stays as it is. */
+export function replaceVmState(
+  image: Qcow2Image,
+  idOrTag: string,
+  vmState: VmStateClusters,
+): Promise<SnapshotInfo> {
+  return exclusively(image, async () => {
+    const snapshot = findSnapshot(image, idOrTag);
+    const transaction = new Transaction(image);
+    const diskEntries = vmStateL1Index(snapshot, image.clusterBits);
+    const tables = buildVmTables(image, vmState);
+    const entries = diskEntries + tables.length;
+    if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
+    const old = await readSnapshotL1(image, snapshot, diskEntries);
+    const l1 = Buffer.alloc(l1Bytes(entries));
+    old.copy(l1, 0, 0, diskEntries * 8);
+    for (const [i, table] of tables.entries()) {
+      await transaction.changeEntries(table, 1);
+      setEntry(l1, diskEntries + i, await transaction.writeL2(table), 0, 0);
+    }
+    await dropEntries(image, transaction, old, diskEntries, snapshot.l1Entries);
+    await transaction.changeRange(snapshot.l1Offset, snapshot.l1Entries * 8, -1);
+    const l1Offset = await transaction.allocate(entries * 8);
+    if (entries > 0) await transaction.write(l1Offset, l1);
+    const made = { ...snapshot, l1Offset, l1Entries: entries, vmStateBytes: vmState.bytes };
+    await putSnapshots(
+      transaction,
+      image.snapshots.map((s) => (s === snapshot ? made : s)),
+    );
     await transaction.commit();
     return snapshotInfo(made);
   });
@@ -328,7 +365,9 @@ function buildVmTables(image: Qcow2Image, vmState: VmStateClusters): Buffer[] {
   for (const [index, offset] of vmState.offsets.entries()) {
     const at = Math.floor(index / image.l2Entries);
     while (tables.length <= at) tables.push(Buffer.alloc(image.clusterSize));
-    if (offset !== 0) setEntry(tables[at]!, index % image.l2Entries, offset, 0, 0);
+    const extent = vmState.compressed.get(index);
+    if (extent !== undefined) setCompressedEntry(image, tables[at]!, index % image.l2Entries, extent);
+    else if (offset !== 0) setEntry(tables[at]!, index % image.l2Entries, offset, 0, 0);
   }
   return tables;
 }

@@ -7,15 +7,26 @@
 import {
   CLUSTER_COMPRESSED,
   CLUSTER_ZERO,
+  type CompressOptions,
   type SnapshotInfo,
   type SnapshotMeta,
+  type VmStateOptions,
   type VmStateWriter,
 } from '../block-node.ts';
+import { canCompress, DeflatePool } from '../deflate-pool.ts';
 import { BlockError } from '../errors.ts';
+import { ClusterPacker } from './cluster-packer.ts';
+import { compressedExtent, type Extent, touchedClusters } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import { readRange } from './mapping.ts';
 import { COMPRESSED, checkedKind, DATA, hostOffset } from './references.ts';
-import { createSnapshot, findSnapshot, readSnapshotL1 } from './snapshots.ts';
+import {
+  createSnapshot,
+  findSnapshot,
+  readSnapshotL1,
+  replaceVmState,
+  type VmStateClusters,
+} from './snapshots.ts';
 import { type Snapshot, vmStateL1Index } from './snapshot-table.ts';
 
 /** Space is reserved in contiguous pieces of this size, so that clusters written in any order lie together. */
@@ -55,8 +66,13 @@ export function dataOffset(image: Qcow2Image, table: Buffer, entry: number): num
 export class Qcow2VmStateWriter implements VmStateWriter {
   readonly clusterBytes: number;
   readonly #image: Qcow2Image;
-  /** Host offset by cluster index; 0: nothing written. */
+  /** Host offset by cluster index; 0: nothing written, or compressed. */
   readonly #offsets: number[] = [];
+  readonly #compressed = new Map<number, Extent>();
+  /** References that shared compressed clusters will add, by host cluster. */
+  readonly #planned = new Map<number, number>();
+  #pool: DeflatePool | undefined;
+  #packer: ClusterPacker | undefined;
   /** Where a shared cluster came from: gone with its snapshot. */
   readonly #sharedFrom = new Set<Snapshot>();
   readonly #reserved: number[] = [];
@@ -67,14 +83,51 @@ export class Qcow2VmStateWriter implements VmStateWriter {
   #inFlight = 0;
   #source: { snapshot: Snapshot; l1: Buffer } | undefined;
 
-  constructor(image: Qcow2Image) {
+  constructor(image: Qcow2Image, { compress }: VmStateOptions = {}) {
     image.assertWritable();
     this.#image = image;
     this.clusterBytes = image.clusterSize;
+    if (compress !== undefined) this.#compressWith(compress);
+  }
+
+  #compressWith(options: CompressOptions): void {
+    const image = this.#image;
+    const method = image.header.compressionType === 1 ? 'zstd' : 'zlib';
+    if ((options.method ?? method) !== method || !canCompress(method)) {
+      throw new BlockError('unsupported', `'${image.filename}' cannot hold clusters compressed that way`, {
+        file: image.filename,
+        section: 'header',
+        field: 'compression_type',
+        found: options.method ?? method,
+        expected: canCompress(method) ? method : 'zlib: zstd needs Node.js 22.15 or later',
+      });
+    }
+    this.#pool = new DeflatePool({ ...options, method });
+    const home = {
+      clusterBytes: this.clusterBytes,
+      // Half of what the counts hold: later snapshots want to share.
+      maxReferences: Math.floor(image.refcounts.max / 2),
+      reserve: (count: number) => this.#reserve(count),
+      write: async (offset: number, data: Uint8Array) => {
+        await image.file.write(offset, data);
+        // Other compressed data may have lain there.
+        image.expanded.clear();
+      },
+      putCompressed: (index: number, extent: Extent) => {
+        this.#put(index, 0);
+        this.#compressed.set(index, extent);
+      },
+      writeRaw: (indices: readonly number[], data: Uint8Array) => this.#writeRaw(indices, data),
+    };
+    this.#packer = new ClusterPacker(home, this.#pool);
   }
 
   async writeClusters(index: number, data: Uint8Array): Promise<void> {
     this.#assertOpen();
+    if (this.#packer !== undefined) {
+      const indices = Array.from({ length: data.length / this.clusterBytes }, (_, i) => index + i);
+      return this.writeScattered(indices, data);
+    }
     const { clusterBytes } = this;
     if (data.length % clusterBytes !== 0) throw new RangeError(`${data.length} bytes are not whole clusters`);
     this.#inFlight++;
@@ -105,6 +158,7 @@ export class Qcow2VmStateWriter implements VmStateWriter {
   #put(index: number, offset: number): void {
     while (this.#offsets.length <= index) this.#offsets.push(0);
     this.#offsets[index] = offset;
+    if (this.#compressed.size > 0) this.#compressed.delete(index);
   }
 
   /** Up to `count` contiguous clusters that nobody else will get. */
@@ -113,9 +167,12 @@ export class Qcow2VmStateWriter implements VmStateWriter {
       await this.#image.mutex.run(async () => {
         // Another write may have reserved while this one waited.
         if (this.#extentNext !== this.#extentEnd) return;
-        const wanted = Math.max(count, Math.ceil(EXTENT_BYTES / this.clusterBytes));
+        const extent = Math.ceil(EXTENT_BYTES / this.clusterBytes);
         const { refcounts } = this.#image;
-        const run = await refcounts.findFree(wanted, true, undefined, this.#searchFrom);
+        // A small VM state (an incremental one) fills the holes that others left; a large one is laid out in large pieces.
+        const small = this.#reserved.length < extent;
+        const wanted = small ? count : Math.max(count, extent);
+        const run = await refcounts.findFree(wanted, !small, undefined, this.#searchFrom);
         this.#searchFrom = run.cluster + run.count;
         await this.#image.metadata.guard(run.cluster * this.clusterBytes, run.count);
         for (let i = 0; i < run.count; i++) {
@@ -139,15 +196,20 @@ export class Qcow2VmStateWriter implements VmStateWriter {
     if (data.length !== indices.length * clusterBytes) throw new RangeError('a cluster for each index');
     this.#inFlight++;
     try {
-      for (let done = 0; done < indices.length; ) {
-        const run = await this.#reserve(indices.length - done);
-        for (let i = 0; i < run.count; i++) this.#put(indices[done + i]!, run.offset + i * clusterBytes);
-        const end = done + run.count;
-        await this.#image.file.write(run.offset, data.subarray(done * clusterBytes, end * clusterBytes));
-        done = end;
-      }
+      await (this.#packer?.write(indices, data) ?? this.#writeRaw(indices, data));
     } finally {
       this.#inFlight--;
+    }
+  }
+
+  async #writeRaw(indices: readonly number[], data: Uint8Array): Promise<void> {
+    const { clusterBytes } = this;
+    for (let done = 0; done < indices.length; ) {
+      const run = await this.#reserve(indices.length - done);
+      for (let i = 0; i < run.count; i++) this.#put(indices[done + i]!, run.offset + i * clusterBytes);
+      const end = done + run.count;
+      await this.#image.file.write(run.offset, data.subarray(done * clusterBytes, end * clusterBytes));
+      done = end;
     }
   }
 
@@ -182,7 +244,15 @@ export class Qcow2VmStateWriter implements VmStateWriter {
         this.#put(indices[i]!, host);
         continue;
       }
-      // Zero, compressed or not there: no data cluster to share.
+      if (host < 0) {
+        const extent = compressedExtent(image, table!, from % image.l2Entries);
+        if (await this.#canShare(extent)) {
+          this.#put(indices[i]!, 0);
+          this.#compressed.set(indices[i]!, extent);
+          continue;
+        }
+      }
+      // Zero, not there, or with as many references as there can be: no cluster to share.
       const copy = Buffer.allocUnsafeSlow(this.clusterBytes);
       await readVmState(image, snapshot, l1, from * this.clusterBytes, copy);
       await this.writeClusters(indices[i]!, copy);
@@ -190,9 +260,39 @@ export class Qcow2VmStateWriter implements VmStateWriter {
     this.#sharedFrom.add(snapshot);
   }
 
+  /** Many compressed clusters lie in one host cluster, and each snapshot counts them all: the count may run full. */
+  async #canShare(extent: Extent): Promise<boolean> {
+    const { refcounts } = this.#image;
+    const [first, last] = touchedClusters(this.#image, extent);
+    for (let cluster = first; cluster <= last; cluster++) {
+      const planned = this.#planned.get(cluster) ?? 0;
+      if ((await refcounts.get(cluster)) + planned >= refcounts.max) return false;
+    }
+    for (let cluster = first; cluster <= last; cluster++) {
+      this.#planned.set(cluster, (this.#planned.get(cluster) ?? 0) + 1);
+    }
+    return true;
+  }
+
   async commit(meta: SnapshotMeta): Promise<SnapshotInfo> {
+    const vmState = await this.#complete(meta.vmStateBytes);
+    const info = await createSnapshot(this.#image, meta, vmState);
+    await this.#finish();
+    return info;
+  }
+
+  async replace(idOrTag: string, vmStateBytes: number): Promise<SnapshotInfo> {
+    const vmState = await this.#complete(vmStateBytes);
+    const info = await replaceVmState(this.#image, idOrTag, vmState);
+    await this.#finish();
+    return info;
+  }
+
+  /** All that was written or shared, if it still is there. */
+  async #complete(bytes: number): Promise<VmStateClusters> {
     this.#assertOpen();
     if (this.#inFlight > 0) throw new Error('commit with writes in flight');
+    await this.#packer?.finish();
     const gone = [...this.#sharedFrom].find((snapshot) => !this.#image.snapshots.includes(snapshot));
     if (gone !== undefined) {
       throw new BlockError('not-found', `Snapshot '${gone.tag}', whose VM state is shared, is gone`, {
@@ -201,19 +301,17 @@ export class Qcow2VmStateWriter implements VmStateWriter {
         found: gone.id,
       });
     }
-    const clusters = Math.ceil(meta.vmStateBytes / this.clusterBytes);
-    const offsets = this.#offsets.slice(0, clusters);
-    const info = await createSnapshot(this.#image, meta, { offsets, bytes: meta.vmStateBytes });
-    this.#finish();
-    return info;
+    const clusters = Math.ceil(bytes / this.clusterBytes);
+    return { offsets: this.#offsets.slice(0, clusters), compressed: this.#compressed, bytes };
   }
 
   async abort(): Promise<void> {
-    if (this.#state === 'open') this.#finish();
+    if (this.#state === 'open') await this.#finish();
   }
 
-  #finish(): void {
+  async #finish(): Promise<void> {
     this.#state = 'done';
+    await this.#pool?.close();
     for (const cluster of this.#reserved) {
       this.#image.refcounts.reserved.delete(cluster);
       this.#image.refcounts.freed(cluster);

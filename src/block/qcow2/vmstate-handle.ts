@@ -5,17 +5,11 @@
 import * as zlib from 'node:zlib';
 import { CLUSTER_COMPRESSED, CLUSTER_ZERO, type SnapshotInfo, type VmStateHandle } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
-import { compressedExtent } from './compressed.ts';
+import { compressedExtent, type Extent } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import { readSnapshotL1, snapshotInfo } from './snapshots.ts';
 import type { Snapshot } from './snapshot-table.ts';
 import { dataOffset, readVmState, vmStateTable } from './vmstate-area.ts';
-
-/** File offset and length of a compressed cluster. */
-interface Extent {
-  readonly offset: number;
-  readonly bytes: number;
-}
 
 /** Reads all L2 tables of the VM state. `inGate` runs a read as one of the image's requests. */
 export async function openVmState(

@@ -4,11 +4,11 @@ import { argument as arg, type Command, command } from '../command.ts';
 export const SNAPSHOT_COMMANDS: readonly Command[] = [
   command(
     'savevm',
-    [arg('snapshot', 'name?')],
-    'tag',
-    'save a VM snapshot. If no tag is provided, a new snapshot is created',
+    [arg('flag', 'z'), arg('snapshot', 'name?')],
+    '[-z] tag',
+    'save a VM snapshot (-z: compressed). If no tag is provided, a new snapshot is created',
     async ({ machine }, args) => {
-      await machine.savevm(args.optional('name'));
+      await machine.savevm(args.optional('name'), args.flag('z') ? { compress: {} } : {});
       return undefined;
     },
   ),
