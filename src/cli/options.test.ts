@@ -153,6 +153,11 @@ describe('grammar', () => {
   });
 });
 
+test('what QEMU has and we have not is refused with a word on it', () => {
+  expect(complaint('-vnc :9')).toBe('-vnc :9: there is no VNC server yet');
+  expect(complaint('-s')).toBe('-s: there is no gdb server yet');
+});
+
 test('help names every option, in groups', () => {
   const text = helpText();
   for (const { title, options } of OPTION_GROUPS) {

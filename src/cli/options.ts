@@ -234,7 +234,52 @@ const IGNORED: OptionGroup = {
   ],
 };
 
-export const OPTION_GROUPS: readonly OptionGroup[] = [STANDARD, BLOCK, DISPLAY, BOOT, DEBUG, IGNORED];
+/** QEMU has them and users type them: better told what is the matter than "invalid option". */
+const REFUSED: OptionGroup = {
+  title: 'Not supported (yet)',
+  options: [
+    {
+      name: 'vnc',
+      argument: 'display',
+      help: 'VNC server',
+      handler: set.refuse('there is no VNC server yet'),
+    },
+    { name: 'qmp', argument: 'dev', help: 'QMP monitor', handler: set.refuse('there is no QMP yet') },
+    { name: 'gdb', argument: 'dev', help: 'gdb server', handler: set.refuse('there is no gdb server yet') },
+    { name: 's', help: 'gdb server on port 1234', handler: set.refuse('there is no gdb server yet') },
+    {
+      name: 'blockdev',
+      argument: 'node',
+      help: 'block node',
+      handler: set.refuse('use -drive file=…,if=ide|floppy instead'),
+    },
+    { name: 'netdev', argument: 'dev', help: 'network', handler: set.refuse('there is no network card') },
+    { name: 'usb', help: 'USB', handler: set.refuse('there is no USB') },
+    { name: 'daemonize', help: 'run in the background', handler: set.refuse('start it with `&` or nohup') },
+    {
+      name: 'readconfig',
+      argument: 'file',
+      help: 'options from a file',
+      handler: set.refuse('configuration files are not read'),
+    },
+    {
+      name: 'incoming',
+      argument: 'uri',
+      help: 'live migration',
+      handler: set.refuse('live migration is not supported; use savevm and -loadvm'),
+    },
+  ],
+};
+
+export const OPTION_GROUPS: readonly OptionGroup[] = [
+  STANDARD,
+  BLOCK,
+  DISPLAY,
+  BOOT,
+  DEBUG,
+  IGNORED,
+  REFUSED,
+];
 
 function ignored(name: string): Handler {
   return (config) => {

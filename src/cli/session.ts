@@ -3,12 +3,15 @@ import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { MonitorLink } from '../host/monitor-link.ts';
 import type { Machine } from '../machine/machine.ts';
+import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
 import type { Characters } from './characters.ts';
 import type { Config } from './config.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
 import { VERSION } from './version.ts';
+
+const DEFAULT_BOOT_ORDER = 'cad';
 
 export interface SessionOptions {
   readonly config: Config;
@@ -77,6 +80,12 @@ export class Session {
 
   #listen(): void {
     const { machine, config, notice } = this.#options;
+    if (config.bootOnce !== undefined) {
+      const stop = machine.on('reset', () => {
+        stop();
+        setBootOrder(machine, config.bootOrder ?? DEFAULT_BOOT_ORDER);
+      });
+    }
     machine.on('exit', ({ code }) => this.finish(code));
     machine.on('shutdown', () => {
       if (!config.noShutdown) this.finish(0);

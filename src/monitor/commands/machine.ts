@@ -1,4 +1,5 @@
 /** Running, stopping, resetting; input; log. */
+import type { Machine } from '../../machine/machine.ts';
 import { argument as arg, type Command, CommandError, command } from '../command.ts';
 import { parseKeys } from './keys.ts';
 
@@ -7,6 +8,17 @@ const DEFAULT_HOLD_MS = 100;
 const CMOS_BOOT_1 = 0x3d;
 const CMOS_BOOT_2 = 0x38;
 const BOOT_CODES: Readonly<Record<string, number>> = { a: 1, c: 2, d: 3, n: 4 };
+
+/** Writes the order that the firmware reads at the next reset: letters of `-boot`. */
+export function setBootOrder(machine: Machine, order: string): void {
+  if (order.length > 3) throw new CommandError('Too many boot devices for PC');
+  const codes = [...order].map((letter) => BOOT_CODES[letter]);
+  const wrong = codes.indexOf(undefined);
+  if (wrong >= 0) throw new CommandError(`Invalid boot device for PC: '${order[wrong]}'`);
+  const { rtc } = machine.board;
+  rtc.setCmos(CMOS_BOOT_1, ((codes[1] ?? 0) << 4) | (codes[0] ?? 0));
+  rtc.setCmos(CMOS_BOOT_2, (codes[2] ?? 0) << 4);
+}
 
 export const MACHINE_COMMANDS: readonly Command[] = [
   command('quit|q', [], '', 'quit the emulator', ({ host }) => {
@@ -47,13 +59,7 @@ export const MACHINE_COMMANDS: readonly Command[] = [
       for (const letter of order) {
         if (letter < 'a' || letter > 'p') return `Invalid boot device '${letter}'\n`;
       }
-      if (order.length > 3) throw new CommandError('Too many boot devices for PC');
-      const codes = [...order].map((letter) => BOOT_CODES[letter]);
-      const wrong = codes.indexOf(undefined);
-      if (wrong >= 0) throw new CommandError(`Invalid boot device for PC: '${order[wrong]}'`);
-      const { rtc } = machine.board;
-      rtc.setCmos(CMOS_BOOT_1, ((codes[1] ?? 0) << 4) | (codes[0] ?? 0));
-      rtc.setCmos(CMOS_BOOT_2, (codes[2] ?? 0) << 4);
+      setBootOrder(machine, order);
       return `boot device list now set to ${order}\n`;
     },
   ),
