@@ -22,7 +22,9 @@ export async function fingerprint(pc: Pc): Promise<Fingerprint> {
       .map(({ name, deadline }) => `${name} ${deadline}`)
       .sort()
       .join(', '),
-    cpu: hash(Buffer.from(JSON.stringify(toRecord(machine.cpu), (_, v) => (typeof v === 'bigint' ? `${v}` : v)))),
+    cpu: hash(
+      Buffer.from(JSON.stringify(toRecord(machine.cpu), (_, v) => (typeof v === 'bigint' ? `${v}` : v))),
+    ),
   };
   for (const block of machine.board.ramBlocks) parts[block.name] = hash(block.bytes);
   for (const device of machine.board.devices) {

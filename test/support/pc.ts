@@ -1,8 +1,7 @@
 /** Our machine as the reference machine, with the same handles as the real QEMU (qemu.ts): both play the same scenes. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { BlockNode } from '../../src/block/block-node.ts';
-import { openImage } from '../../src/block/open.ts';
+import { type OpenImageOptions, openImage } from '../../src/block/open.ts';
 import { nodeHost } from '../../src/host/host-services.ts';
 import { toRecord } from '../../src/machine/cpu/cpu-record.ts';
 import type { CpuRecord, SegmentRecord } from '../../src/machine/cpu/vmstate.ts';
@@ -22,8 +21,9 @@ export interface PcOptions {
   readonly icount?: IcountOptions;
   /** Date at power-on, seconds since 1970; default: now. */
   readonly date?: number;
-  /** Puts a filter over the image, or exchanges it. */
-  readonly wrap?: (node: BlockNode) => BlockNode;
+  /** How the image is opened. */
+  readonly open?: OpenImageOptions;
+  readonly vga?: 'std' | 'none';
   /** More drives. */
   readonly drives?: readonly DriveOptions[];
 }
@@ -63,7 +63,7 @@ export class Pc implements AsyncDisposable {
       ramBytes: options.memoryMiB << 20,
       bios: { name: 'bios-256k.bin', data: readFileSync(SEABIOS) },
       vgaRom: readFileSync(VGABIOS),
-      vga: 'std',
+      vga: options.vga ?? 'std',
       drives: await drivesOf(options),
       serials: [sink],
       rtc: {
@@ -143,9 +143,9 @@ export class Pc implements AsyncDisposable {
 
 async function drivesOf(options: PcOptions): Promise<DriveOptions[]> {
   const drives: DriveOptions[] = [];
-  const { image, cdrom, wrap = (node: BlockNode) => node } = options;
+  const { image, cdrom } = options;
   if (image !== undefined) {
-    drives.push({ device: 'ide0-hd0', kind: 'disk', index: 0, node: wrap(await openImage(image)) });
+    drives.push({ device: 'ide0-hd0', kind: 'disk', index: 0, node: await openImage(image, options.open) });
   }
   if (cdrom !== undefined) {
     const node = await openImage(cdrom, { readOnly: true, format: 'raw' });
