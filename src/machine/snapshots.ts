@@ -6,7 +6,7 @@
  */
 import type { BlockNode, SnapshotInfo, Snapshotting, VmStateHandle } from '../block/block-node.ts';
 import { crc32 as portableCrc32, type Crc32 } from '../migration/crc32.ts';
-import type { MigrationError } from '../migration/errors.ts';
+import { MigrationError } from '../migration/errors.ts';
 import {
   differingGroups,
   type OpenSnapshot,
@@ -165,6 +165,7 @@ export class Snapshots {
     const all = { ...(crc32 ? { crc32 } : {}), ...(allocate ? { allocate } : {}), ...options };
     const opened = lazy ? await this.#open(node, info, all) : undefined;
     if (opened === undefined) return this.#prepareWhole(node, info, all);
+    if (options.signal?.aborted) throw new MigrationError('cancelled', 'loadvm was cancelled');
     const base = this.#usableBase(node);
     if (base?.opened === opened && this.#journal.complete) return this.#prepareReturn(opened);
     return this.#prepareLazy(node, opened, base);
