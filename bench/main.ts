@@ -112,7 +112,7 @@ async function cpuSection(bench: Bench): Promise<Outcome> {
   const { only, quick, verbose } = bench.options;
   const notes: string[] = [];
   const guest = bench.linux();
-  const length = quick ? { calibrateMs: 60, targetMs: 250 } : { calibrateMs: 150, targetMs: 800 };
+  const length = quick ? { calibrateMs: 60, targetMs: 400 } : { calibrateMs: 150, targetMs: 800 };
   const runs: Runs<MicroResult> = await repeat(bench, 'micro tests', notes, (emulator) =>
     measureMicro(emulator, guest, { only, ...length, verbose }),
   );

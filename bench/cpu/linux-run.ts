@@ -35,6 +35,8 @@ export interface MicroResult {
 const APPEND = 'console=ttyS0 nokaslr panic=-1';
 /** A batch whose two lines came closer together than this part of its time in the guest was not seen as it ran. */
 const PLAUSIBLE = 0.2;
+/** The kernel is told to be quiet: no line for the whole of its boot, ms. */
+const BOOT_MS = 300_000;
 /** No test is silent for longer, ms. */
 const SILENCE_MS = 60_000;
 
@@ -143,6 +145,7 @@ async function runTests(
   };
   try {
     const isEnd = (line: { readonly text: string }) => line.text.includes('@@DONE');
+    await vm.line('/init', (line) => line.text.includes('@@INIT'), 0, BOOT_MS);
     await vm.line('the end of the micro tests', isEnd, 0, SILENCE_MS);
     return undefined;
   } catch (error) {
