@@ -39,6 +39,15 @@ const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber
 /** Instructions between two looks at where the time goes (Jit.sample). */
 const SAMPLE_INSTRUCTIONS = 8192;
 
+/** What is known of an instruction that lies in two pages. */
+interface Crossing {
+  /** Records of the second page, and their version when this was decoded. */
+  readonly second: number;
+  readonly version: number;
+  readonly handler: number;
+  readonly length: number;
+}
+
 export type StopReason = 'budget' | 'halt' | 'triple-fault';
 
 type RunFunction = (rec: number, count: number) => number;
@@ -49,6 +58,8 @@ export class Cpu extends CpuState {
   readonly #handlers: HandlerIndex;
   readonly #run: RunFunction;
   readonly #decoded: Decoded = newDecoded();
+  /** By record. */
+  readonly #crossings = new Map<number, Crossing>();
   readonly #crossBytes = new Uint8Array(32);
   /** Interrupt acknowledge: gives the vector, or -1 if the request went away. Set by the board. */
   acknowledge: () => number = () => -1;
@@ -130,6 +141,7 @@ export class Cpu extends CpuState {
 
   /** After all state was overwritten from outside: drops every cache. */
   invalidateCaches(): void {
+    this.#crossings.clear();
     this.records.clear();
     flushTlb(this);
   }
@@ -359,7 +371,7 @@ export class Cpu extends CpuState {
   }
 
   /** Records of the page at a linear address; 0: page fault recorded, or nothing there to execute. */
-  #codePage(linear: number, user: number): number {
+  #codePage(linear: number, user: number, pinned = 0): number {
     let physical: number;
     try {
       physical = translate(this, linear, 0, user);
@@ -371,7 +383,9 @@ export class Cpu extends CpuState {
     const entry = this.mem.pageMap[physical >>> 12]!;
     // Nothing but memory can be executed: all-ones bytes are an undefined opcode.
     if ((entry & PAGE_READ) === 0) return this.#fetchFault(6, -1);
-    return this.records.pageRecords(entry >>> 12, this.get(L.MODE));
+    const mode = this.get(L.MODE);
+    if (pinned !== 0) return this.records.pageRecordsBeside(entry >>> 12, mode, pinned);
+    return this.records.pageRecords(entry >>> 12, mode);
   }
 
   #fetchFault(vector: number, error: number): number {
@@ -401,43 +415,66 @@ export class Cpu extends CpuState {
   }
 
   #markCrossing(rec: number, inPage: number): number {
+    this.#crossings.delete(rec);
     this.set(rec + L.R_HANDLER, HANDLER_CROSS);
     this.u8[rec + L.R_LEN] = inPage;
     this.records.noteDecoded(rec, inPage);
     return rec;
   }
 
-  /** Decodes an instruction that lies in two pages, each time it is executed. Returns its handler, or 0. */
+  /**
+   * An instruction that lies in two pages: what follows in the second page depends on the mapping, so it is looked at each time.
+   * Returns its handler, or 0. Decoded anew only if the second page is another one or its code changed.
+   */
   #crossing(rec: number): number {
+    const second = this.#secondPage();
+    if (second === 0) return 0;
+    let crossing = this.#crossings.get(rec);
+    if (
+      crossing === undefined ||
+      crossing.second !== second ||
+      crossing.version !== this.records.version(second)
+    ) {
+      crossing = this.#decodeCrossing(rec, second);
+    }
+    const limit = this.segLimit(L.CS) >>> 0;
+    if (limit !== 0xffffffff) {
+      const eip = this.#eipOf(rec);
+      if ((eip >>> 0) + crossing.length - 1 > limit) {
+        this.set(L.EIP, eip);
+        return this.#fetchFault(EXC_GP, 0);
+      }
+    }
+    return crossing.handler;
+  }
+
+  /** Records of the page behind the current one; 0: fetching it faulted (recorded, at the current instruction). */
+  #secondPage(): number {
+    const next = (this.get(L.PAGELIN) + 0x1000) | 0;
+    const slot = this.get(L.XTLBBASE) + ((next >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
+    if (this.get(slot) === next) return this.get(slot + 4);
+    const records = this.#codePage(next, this.#user(), this.get(L.CURREC));
+    if (records === 0) this.set(L.EIP, this.#eipOf(this.get(L.CURREC)));
+    return records;
+  }
+
+  #decodeCrossing(rec: number, second: number): Crossing {
     const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
     const inPage = 4096 - offset;
-    const user = this.get(L.CPL) === 3 ? 1 : 0;
-    const next = (this.get(L.PAGELIN) + 0x1000) | 0;
-    const eip = this.#eipOf(rec);
-    let physical: number;
-    try {
-      physical = translate(this, next, 0, user);
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      this.set(L.EIP, eip);
-      this.set(L.EXIT_REASON, L.EXIT_FAULT);
-      return 0;
-    }
     const address = this.records.codeAddress(rec);
+    const behind = this.records.codeAddress(second);
     const bytes = this.#crossBytes;
     bytes.set(this.u8.subarray(address, address + inPage));
-    for (let i = inPage; i < 24; i++) bytes[i] = this.mem.read8(physical + i - inPage);
+    bytes.set(this.u8.subarray(behind, behind + 24 - inPage), inPage);
     const d = this.#decoded;
     decode(bytes, 0, this.get(L.MODE) !== L.MODE_S16, d);
-    const limit = this.segLimit(L.CS) >>> 0;
-    if (limit !== 0xffffffff && (eip >>> 0) + d.length - 1 > limit) {
-      this.set(L.EIP, eip);
-      return this.#fetchFault(EXC_GP, 0);
-    }
     this.#handlers.fill(this, rec, d, offset);
-    const handler = this.get(rec + L.R_HANDLER);
+    const handler = this.u16[(rec + L.R_HANDLER) >> 1]!;
     this.set(rec + L.R_HANDLER, HANDLER_CROSS);
-    return handler;
+    this.records.noteDecoded(second, Math.max(1, d.length - inPage));
+    const crossing: Crossing = { second, version: this.records.version(second), handler, length: d.length };
+    this.#crossings.set(rec, crossing);
+    return crossing;
   }
 
   // ---- what generated code calls

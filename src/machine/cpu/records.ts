@@ -19,6 +19,7 @@ export class RecordPool {
   /** By record page: the page it belongs to × MODES + mode, or -1. */
   readonly #owner = new Int32Array(L.RECORD_PAGES).fill(-1);
   readonly #granules = new Uint8Array(L.RECORD_PAGES * GRANULES);
+  readonly #versions = new Uint32Array(L.RECORD_PAGES);
   readonly #writes = new Uint16Array(L.RECORD_PAGES);
   /** By record page: 1 if looked up since the hand passed. */
   readonly #entered = new Uint8Array(L.RECORD_PAGES);
@@ -47,6 +48,15 @@ export class RecordPool {
     return records;
   }
 
+  /** Like pageRecords, for a page looked at while the instruction at `pinned` is under way: its own records stay. */
+  pageRecordsBeside(page: number, mode: number, pinned: number): number {
+    this.#pinned = (pinned - L.RECORDS) >>> 17;
+    const records = this.pageRecords(page, mode);
+    this.#pinned = -1;
+    return records;
+  }
+  #pinned = -1;
+
   #allocate(key: number, page: number): number {
     this.#mem.ensurePresent(page * 4096);
     const index = this.#choose();
@@ -70,12 +80,13 @@ export class RecordPool {
     for (;;) {
       const index = this.#hand;
       this.#hand = (this.#hand + 1) % L.RECORD_PAGES;
-      if (this.#entered[index] === 0) return index;
+      if (this.#entered[index] === 0 && index !== this.#pinned) return index;
       this.#entered[index] = 0;
     }
   }
 
   #release(index: number): void {
+    this.#versions[index]!++;
     const key = this.#owner[index]!;
     const page = Math.floor(key / L.MODES);
     this.onInvalidate(this.#records[key]!, true);
@@ -112,6 +123,11 @@ export class RecordPool {
     }
   }
 
+  /** Changes whenever code decoded from the page of these records may have changed. */
+  version(records: number): number {
+    return this.#versions[(records - L.RECORDS) >>> 17]!;
+  }
+
   #invalidateRange(records: number, from: number, to: number): void {
     const index = (records - L.RECORDS) >>> 17;
     let hit = false;
@@ -125,6 +141,7 @@ export class RecordPool {
       return;
     }
     this.invalidations++;
+    this.#versions[index]!++;
     this.onInvalidate(records, false);
     // An instruction that reaches into the bytes may begin up to 14 bytes before them. Only the handler is cleared: the
     // instruction that is writing still needs its own record.

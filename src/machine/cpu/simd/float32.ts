@@ -14,7 +14,13 @@ export const UE = 16;
 export const PE = 32;
 
 /** Settings from MXCSR, and the flags raised. */
-export const sse = { rounding: 0, flushToZero: false, underflowMasked: true, flags: 0 };
+export const sse = {
+  rounding: 0,
+  flushToZero: false,
+  denormalsAreZero: false,
+  underflowMasked: true,
+  flags: 0,
+};
 
 const QUIET = 0x400000;
 const INDEFINITE = 0xffc00000 | 0;
@@ -24,6 +30,8 @@ const SCALE = 2 ** 64;
 
 const bitsView = new Int32Array(1);
 const floatView = new Float32Array(bitsView.buffer);
+const doubleWords = new Int32Array(2);
+const doubleView = new Float64Array(doubleWords.buffer);
 
 function toNumber(bits: number): number {
   bitsView[0] = bits;
@@ -139,6 +147,11 @@ export function multiply32(a: number, b: number): number {
   }
   denormalOperands(a, b);
   if (p === 0) return (a ^ b) & MIN;
+  return round32(p);
+}
+
+/** Rounds an exact nonzero number, or an infinity, to single. */
+function round32(p: number): number {
   if (Math.abs(p) === Infinity) return toBits(p);
   const nearest = Math.fround(p);
   let tiny = false;
@@ -245,9 +258,13 @@ export function fromInteger32(v: number): number {
   return direct(toBits(nearest), rest);
 }
 
-/** To a signed 32-bit integer, rounded as MXCSR says or `chop`ped; out of range: IE and 80000000. */
+/** A single to a signed 32-bit integer, rounded as MXCSR says or `chop`ped; out of range: IE and 80000000. */
 export function toInteger32(bits: number, chop: boolean): number {
-  const x = toNumber(bits);
+  return roundToInteger(toNumber(bits), chop);
+}
+
+/** The same for any number. */
+export function roundToInteger(x: number, chop: boolean): number {
   if (Number.isNaN(x)) {
     sse.flags |= IE;
     return MIN;
@@ -268,6 +285,44 @@ export function toInteger32(bits: number, chop: boolean): number {
   }
   if (v !== x) sse.flags |= PE;
   return v | 0;
+}
+
+/** CVTSD2SS: a double, as words and as a number, to single. */
+export function fromDouble(hi: number, lo: number, v: number): number {
+  if (Number.isNaN(v)) {
+    if ((hi & 0x80000) === 0) sse.flags |= IE;
+    return (hi & MIN) | 0x7f800000 | QUIET | ((hi & 0x7ffff) << 3) | (lo >>> 29);
+  }
+  if (v === 0) return hi;
+  if ((hi & 0x7ff00000) === 0) sse.flags |= DE;
+  return round32(v);
+}
+
+/** CVTSS2SD: puts the double's words, low first, at `to[at]`. Exact. */
+export function toDouble(bits: number, to: Int32Array, at: number): void {
+  if (isNaN32(bits)) {
+    if (isSignaling32(bits)) sse.flags |= IE;
+    to[at] = bits << 29;
+    to[at + 1] = (bits & MIN) | 0x7ff80000 | ((bits & 0x7fffff) >> 3);
+    return;
+  }
+  if (isDenormal(bits)) sse.flags |= DE;
+  doubleView[0] = toNumber(bits);
+  to[at] = doubleWords[0]!;
+  to[at + 1] = doubleWords[1]!;
+}
+
+/** DAZ: denormal lanes become zeros of their sign. */
+export function flushDenormals32(lanes: Int32Array, count: number): void {
+  for (let i = 0; i < count; i++) if (isDenormal(lanes[i]!)) lanes[i] = lanes[i]! & MIN;
+}
+/** The same for doubles. */
+export function flushDenormals64(words: Int32Array, count: number): void {
+  for (let i = 0; i < count; i++) {
+    if ((words[i * 2 + 1]! & 0x7ff00000) !== 0) continue;
+    words[i * 2] = 0;
+    words[i * 2 + 1] = words[i * 2 + 1]! & MIN;
+  }
 }
 
 /** RCPPS as QEMU has it: the correctly rounded quotient (silicon has 12 bits). Raises nothing. */

@@ -1,6 +1,7 @@
 /**
  * Packed integer operations on `d` and `s` (operands.ts), `n` bytes each: 8 for MMX, 16 for SSE2. Intel SDM volume 2.
  */
+import { multiplyHigh } from '../fpu/arithmetic.ts';
 import { d16, d16u, d32, d8, d8s, s16, s16u, s32, s8, s8s } from './operands.ts';
 
 type Lanes = (n: number) => void;
@@ -120,6 +121,45 @@ function shift(d: Lane, limit: number, f: (v: number, by: number) => number): La
   };
 }
 
+/** PUNPCKLQDQ, PUNPCKHQDQ; `from`: first word of the quadwords taken. */
+function unpackQuads(_n: number, from: number): void {
+  d32[0] = d32[from]!;
+  d32[1] = d32[from + 1]!;
+  d32[2] = s32[from]!;
+  d32[3] = s32[from + 1]!;
+}
+
+/** PADDQ, PSUBQ. */
+function addQuads(n: number, negate: boolean): void {
+  for (let i = 0; i < n >> 2; i += 2) {
+    const low = d32[i]! >>> 0;
+    const other = s32[i]! >>> 0;
+    const carry = negate ? (low < other ? -1 : 0) : low + other > 0xffffffff ? 1 : 0;
+    d32[i] = negate ? low - other : low + other;
+    d32[i + 1] = (negate ? d32[i + 1]! - s32[i + 1]! : d32[i + 1]! + s32[i + 1]!) + carry;
+  }
+}
+
+/** PMULUDQ: the even dwords. */
+function multiplyEven(n: number): void {
+  for (let i = 0; i < n >> 2; i += 2) {
+    const a = d32[i]!;
+    const b = s32[i]!;
+    d32[i] = Math.imul(a, b);
+    d32[i + 1] = multiplyHigh(a, b);
+  }
+}
+
+/** PSLLDQ (`left`) and PSRLDQ: by bytes. */
+function shiftBytes(n: number, left: boolean): void {
+  const by = Math.min(count(), n);
+  for (let i = 0; i < n; i++) {
+    const from = left ? i - by : i + by;
+    bytes[i] = from >= 0 && from < n ? d8[from]! : 0;
+  }
+  takeBytes(n);
+}
+
 /** By mnemonic. */
 export const INTEGER: Readonly<Record<string, Lanes>> = {
   paddb: each(d8, s8, plus),
@@ -172,6 +212,13 @@ export const INTEGER: Readonly<Record<string, Lanes>> = {
   psrlw: shift(d16u, 16, (v, by) => v >>> by),
   psrld: shift(d32, 32, (v, by) => v >>> by),
   psrlq: (n) => shift64(n, false),
+  paddq: (n) => addQuads(n, false),
+  psubq: (n) => addQuads(n, true),
+  pmuludq: multiplyEven,
+  punpcklqdq: (n) => unpackQuads(n, 0),
+  punpckhqdq: (n) => unpackQuads(n, 2),
+  pslldq: (n) => shiftBytes(n, true),
+  psrldq: (n) => shiftBytes(n, false),
   // Beyond the width: all copies of the sign, which is what width − 1 and one more give.
   psraw: shift(d16, 16, (v, by) => v >> by),
   psrad: shift(d32, 32, (v, by) => v >> by),

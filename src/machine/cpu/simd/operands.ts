@@ -20,11 +20,13 @@ export const d8s = new Int8Array(dBytes);
 export const d16 = new Int16Array(dBytes);
 export const d16u = new Uint16Array(dBytes);
 export const d32 = new Int32Array(dBytes);
+export const d64 = new Float64Array(dBytes);
 export const s8 = new Uint8Array(sBytes);
 export const s8s = new Int8Array(sBytes);
 export const s16 = new Int16Array(sBytes);
 export const s16u = new Uint16Array(sBytes);
 export const s32 = new Int32Array(sBytes);
+export const s64 = new Float64Array(sBytes);
 
 function user(c: CpuState): number {
   return c.get(L.CPL) === 3 ? 1 : 0;

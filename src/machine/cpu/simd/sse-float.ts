@@ -22,18 +22,20 @@ import {
 } from './operands.ts';
 
 const FLUSH_TO_ZERO = 0x8000;
+const DENORMALS_ARE_ZERO = 0x40;
 
-/** Takes rounding, FZ and masks over from MXCSR and clears the flags. */
-function begin(c: CpuState): void {
+/** Takes rounding, FZ, DAZ and masks over from MXCSR and clears the flags. */
+export function begin(c: CpuState): void {
   const mxcsr = c.get(L.MXCSR);
   sse.rounding = (mxcsr >> 13) & 3;
   sse.flushToZero = (mxcsr & FLUSH_TO_ZERO) !== 0;
+  sse.denormalsAreZero = (mxcsr & DENORMALS_ARE_ZERO) !== 0;
   sse.underflowMasked = (mxcsr & 0x800) !== 0;
   sse.flags = 0;
 }
 
 /** Adds the flags to MXCSR; an unmasked one is #XM (#UD where the system does not handle that) and nothing else changes. */
-function finish(c: CpuState): void {
+export function finish(c: CpuState): void {
   const flags = sse.flags;
   if (flags === 0) return;
   const mxcsr = c.get(L.MXCSR);
@@ -41,6 +43,14 @@ function finish(c: CpuState): void {
   // Invalid, denormal and zero-divide are found before anything is computed.
   c.set(L.MXCSR, mxcsr | ((unmasked & 7) !== 0 ? flags & 7 : flags));
   if (unmasked !== 0) c.raise((c.get(L.CR4) & CR4_OSXMMEXCPT) !== 0 ? EXC_XM : EXC_UD);
+}
+
+/** Begins an operation on singles in the lowest `lanes` lanes of `s` (and `d`). */
+function begin32(c: CpuState, lanes: number): void {
+  begin(c);
+  if (!sse.denormalsAreZero) return;
+  f32.flushDenormals32(d32, lanes);
+  f32.flushDenormals32(s32, lanes);
 }
 
 type Binary = (a: number, b: number) => number;
@@ -52,7 +62,7 @@ function computing(f: Binary, lanes: number): Operation {
     sourceXmm(c, lanes * 4);
     const r = regField(c);
     loadXmm(c, r, d32);
-    begin(c);
+    begin32(c, lanes);
     for (let i = 0; i < lanes; i++) d32[i] = f(d32[i]!, s32[i]!);
     finish(c);
     storeXmm(c, r, d32, lanes);
@@ -67,7 +77,7 @@ function comparing(lanes: number): Operation {
     const r = regField(c);
     const which = immediate(c) & 7;
     loadXmm(c, r, d32);
-    begin(c);
+    begin32(c, lanes);
     for (let i = 0; i < lanes; i++) d32[i] = f32.predicate32(d32[i]!, s32[i]!, which);
     finish(c);
     storeXmm(c, r, d32, lanes);
@@ -81,7 +91,7 @@ function comparingToFlags(quiet: boolean): Operation {
     checkXmm(c, FEATURE_SSE);
     sourceXmm(c, 4);
     loadXmm(c, regField(c), d32);
-    begin(c);
+    begin32(c, 1);
     const relation = f32.compare32(d32[0]!, s32[0]!, quiet);
     finish(c);
     if (relation === 2) c.setArithmeticFlags(FLAG_ZF | FLAG_PF | FLAG_CF);
@@ -111,7 +121,7 @@ function toMmx(chop: boolean): Operation {
     checkXmm(c, FEATURE_SSE);
     if (pendingException(c)) return restart(c);
     sourceXmm(c, 8);
-    begin(c);
+    begin32(c, 2);
     d32[0] = f32.toInteger32(s32[0]!, chop);
     d32[1] = f32.toInteger32(s32[1]!, chop);
     finish(c);
@@ -136,7 +146,7 @@ function toGeneral(chop: boolean): Operation {
   return (c) => {
     checkXmm(c, FEATURE_SSE);
     sourceXmm(c, 4);
-    begin(c);
+    begin32(c, 1);
     const v = f32.toInteger32(s32[0]!, chop);
     finish(c);
     c.setReg32(regField(c), v);

@@ -2,7 +2,7 @@
  * Interrupts and exceptions: delivery through the real-mode vector table and through gates. Intel SDM 3A, chapter 6;
  * virtual-8086: 20.3. Which fault follows from two (double fault, shutdown) is in interrupts.ts.
  */
-import { type CpuState, EXC_GP, EXC_NP, EXC_TS } from '../cpu-state.ts';
+import { type CpuState, EXC_GP, EXC_NP } from '../cpu-state.ts';
 import { FLAG_AC, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { readLinear32 } from '../linear.ts';
@@ -102,7 +102,7 @@ function protectedInterrupt(
 }
 
 function taskInterrupt(c: CpuState, selector: number, error: number, returnEip: number, rf: number): void {
-  switchTask(c, selector, SWITCH_CALL, returnEip, rf, EXC_TS);
+  switchTask(c, selector, SWITCH_CALL, returnEip, rf, EXC_GP);
   if (error < 0) return;
   // The error code goes on the new task's stack, as wide as its TSS.
   beginFrame(c);

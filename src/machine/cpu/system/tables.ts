@@ -164,7 +164,8 @@ const LAR_TYPES = LSL_TYPES | (1 << TYPE_CALL16) | (1 << TYPE_TASK_GATE) | (1 <<
 export function lar(c: CpuState): number {
   needSelectors(c);
   const ok = visible(c, readRm16(c)) && allowed(LAR_TYPES);
-  if (ok) setByOperandSize(c, desc.high & 0x00f0ff00);
+  // Bits 16–19 are undefined in the manual; silicon leaves the limit there (QEMU clears them).
+  if (ok) setByOperandSize(c, desc.high & 0x00ffff00);
   setZero(c, ok);
   return NEXT;
 }

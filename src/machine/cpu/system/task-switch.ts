@@ -3,7 +3,7 @@
  * Up to the commit point everything faults in the old task; behind it in the new one, as on silicon.
  * After a switch to a 16-bit TSS the upper halves of the general registers are all ones (undefined; so on silicon and in test386).
  */
-import { CR0_PG, CR0_TS, CR4_PAE, type CpuState, EXC_GP, EXC_NP, EXC_TS } from '../cpu-state.ts';
+import { CR0_PG, CR0_TS, CR4_PAE, type CpuState, EXC_GP, EXC_NP, EXC_SS, EXC_TS } from '../cpu-state.ts';
 import { FLAG_NT, FLAG_VM } from '../eflags.ts';
 import * as L from '../layout.ts';
 import {
@@ -14,7 +14,7 @@ import {
   writeLinear32,
   writeLinear8,
 } from '../linear.ts';
-import { DESC_C, DESC_CODE, DESC_P, DESC_R, DESC_S, flushTlb, updateAll } from '../mode.ts';
+import { DESC_C, DESC_CODE, DESC_P, DESC_R, DESC_S, DESC_W, flushTlb, updateAll } from '../mode.ts';
 import { loadPdptes } from '../paging.ts';
 import { DR6_BT, keepRf } from './debug.ts';
 import {
@@ -31,7 +31,7 @@ import {
   TYPE_TSS16,
   TYPE_TSS32,
 } from './descriptors.ts';
-import { checkStackDescriptor, setFromDescriptor, setSegment, setV86Segment } from './segment-load.ts';
+import { setFromDescriptor, setSegment, setV86Segment } from './segment-load.ts';
 
 export const SWITCH_JUMP = 0;
 export const SWITCH_CALL = 1;
@@ -53,7 +53,7 @@ const TRAP_FIELD = 18;
 
 /**
  * Switches to the task of TSS `selector`; `returnEip` and `rf` go to the old task's image. `vector`: what a wrong TSS
- * selector raises (#GP for JMP and CALL, #TS through the IDT and for IRET). Ends with mode and EIP set.
+ * selector raises (#GP, for IRET #TS). Ends with mode and EIP set.
  */
 export function switchTask(
   c: CpuState,
@@ -90,6 +90,8 @@ export function switchTask(
   // The commit point.
   const flags = c.eflags() | rf;
   saveImage(c, oldBase, old32, returnEip, source === SWITCH_IRET ? flags & ~FLAG_NT : flags);
+  // A task that returns to itself finds what was just saved.
+  if (base === oldBase) readImage(c, base, size32);
   if (source !== SWITCH_CALL) clearBusy(c, oldDescriptor);
   else writeLinear16(c, base, c.selector(L.TR), 0);
   if (source !== SWITCH_IRET) writeLinear8(c, (address + 5) | 0, ((high | BUSY) >>> 8) & 0xff, 0);
@@ -154,7 +156,8 @@ function enterTask(c: CpuState, size32: boolean, source: number): void {
   c.eip = image[EIP_FIELD]!;
   c.set(L.EIP, c.eip);
   c.setEflags(keepRf(c, flags & 0x3f7fd7));
-  c.set(L.CPL, v86 ? 3 : image[SEGMENTS + L.CS]! & 3);
+  // Until SS is loaded a fault must find a stack: at CPL 3 its handler takes the one in the new TSS, as in Bochs.
+  c.set(L.CPL, 3);
   for (let seg = L.ES; seg <= L.GS; seg++) setSegment(c, seg, image[SEGMENTS + seg]!, 0, 0, 0);
   setSegment(c, L.LDTR, image[LDT_FIELD]!, 0, 0, 0);
   updateAll(c);
@@ -190,15 +193,25 @@ function loadTaskLdt(c: CpuState, selector: number): void {
 function loadTaskSegments(c: CpuState): void {
   const cs = image[SEGMENTS + L.CS]!;
   const ss = image[SEGMENTS + L.SS]!;
-  loadTaskCode(c, cs);
+  // The stack comes first, as in Bochs: with it a wrong code segment can still be told to a handler.
   if (isNull(ss)) c.raise(EXC_TS, selectorError(ss));
   fetchOrRaise(c, ss, EXC_TS);
-  checkStackDescriptor(c, ss, desc.high, cs & 3, EXC_TS);
+  checkTaskStack(c, ss, desc.high, cs & 3);
   setFromDescriptor(c, L.SS, ss, desc.low, markAccessed(c, desc.address, desc.high));
+  c.set(L.CPL, cs & 3);
+  loadTaskCode(c, cs);
   loadTaskData(c, L.DS, cs & 3);
   loadTaskData(c, L.ES, cs & 3);
   loadTaskData(c, L.FS, cs & 3);
   loadTaskData(c, L.GS, cs & 3);
+}
+
+/** Unlike elsewhere presence counts before privilege (SDM 3A, table 7-1). */
+function checkTaskStack(c: CpuState, selector: number, high: number, cpl: number): void {
+  const wrong = selectorError(selector);
+  if ((high & (DESC_S | DESC_CODE | DESC_W)) !== (DESC_S | DESC_W)) c.raise(EXC_TS, wrong);
+  if ((high & DESC_P) === 0) c.raise(EXC_SS, wrong);
+  if (descriptorDpl(high) !== cpl || (selector & 3) !== cpl) c.raise(EXC_TS, wrong);
 }
 
 function loadTaskCode(c: CpuState, selector: number): void {
