@@ -4,7 +4,8 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -o remount,rw /
-for module in vfat isofs loop evdev psmouse i2c_piix4; do modprobe $module || echo "GUEST-NO-MODULE $module"; done
+for module in vfat isofs loop evdev psmouse i2c_piix4 button; do modprobe $module || echo "GUEST-NO-MODULE $module"; done
 mount -t vfat /dev/sda1 /boot || echo GUEST-NO-BOOT
 echo "GUEST-MODULES $(cut -d' ' -f1 /proc/modules | sort | tr '\n' ' ')"
+acpid
 echo GUEST-READY

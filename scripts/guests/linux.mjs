@@ -20,7 +20,18 @@ import { run, setDates } from './tools.mjs';
 const INITRAMFS_MODULES = ['ata_piix', 'sd_mod', 'sr_mod', 'isofs', 'ext4', 'floppy'];
 const DISK_MODULES = [
   ...INITRAMFS_MODULES,
-  ...['vfat', 'nls_ascii', 'nls_cp437', 'nls_iso8859-1', 'loop', 'evdev', 'psmouse', 'i2c_piix4', 'pcspkr'],
+  ...[
+    'vfat',
+    'nls_ascii',
+    'nls_cp437',
+    'nls_iso8859-1',
+    'loop',
+    'evdev',
+    'psmouse',
+    'i2c_piix4',
+    'pcspkr',
+    'button',
+  ],
 ];
 const BOOT_BYTES = 24 << 20;
 const ROOT_BYTES = 40 << 20;
@@ -196,6 +207,15 @@ function rootPartition(path, work) {
   writeFileSync(join(tree, 'etc/inittab'), INITTAB);
   writeFileSync(join(tree, 'etc/start'), script('disk-start.sh'), { mode: 0o755 });
   writeFileSync(join(tree, 'bin/work'), script('disk-work.sh'), { mode: 0o755 });
+  // What busybox' acpid runs when the power button is pressed.
+  mkdirSync(join(tree, 'etc/acpi/PWRF'), { recursive: true });
+  writeFileSync(
+    join(tree, 'etc/acpi/PWRF/00000080'),
+    '#!/bin/sh\necho GUEST-POWER-BUTTON >/dev/console\npoweroff\n',
+    {
+      mode: 0o755,
+    },
+  );
   setDates(tree);
   writeFileSync(path, '');
   truncateSync(path, ROOT_BYTES);

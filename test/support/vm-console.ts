@@ -26,7 +26,7 @@ export class SerialLine implements CharSink {
     if (this.#sequence !== '' || byte === 0x1b) {
       this.#sequence += String.fromCharCode(byte);
       // ESC [ parameters letter; ESC letter; ESC ( letter.
-      if (/^\x1b(\[[\x20-\x3f]*[\x40-\x7e]|[^[(]|\(.)$/.test(this.#sequence)) this.#sequence = '';
+      if (/^(\[[ -?]*[@-~]|[^[(]|\(.)$/.test(this.#sequence.slice(1))) this.#sequence = '';
     } else this.text += String.fromCharCode(byte);
     return true;
   }
@@ -81,7 +81,8 @@ export class ScreenView {
   }
 
   async waitFor(wanted: string | RegExp, timeoutMs?: number): Promise<void> {
-    const found = () => (typeof wanted === 'string' ? this.text.includes(wanted) : wanted.test(this.text)) || undefined;
+    const found = () =>
+      (typeof wanted === 'string' ? this.text.includes(wanted) : wanted.test(this.text)) || undefined;
     await this.#wait(`${wanted} on the screen`, found, timeoutMs);
   }
 
@@ -176,10 +177,12 @@ export class KeyboardLine {
   }
 
   async #key(name: string, down: boolean): Promise<void> {
-    const { keyboard } = this.#machine;
+    const machine = this.#machine;
+    const { keyboard } = machine;
     if (!keyboard.key(name, down)) throw new Error(`the keyboard has no key '${name}'`);
-    this.#machine.wake();
-    const taken = () => (keyboard.queue.state.count === 0 ? true : undefined);
+    machine.wake();
+    // The key may have been one that switches the machine off.
+    const taken = () => (keyboard.queue.state.count === 0 || !machine.running ? true : undefined);
     await this.#wait(`the guest to take key '${name}'`, taken);
   }
 }

@@ -82,7 +82,12 @@ export class TestVm {
 
   /** Waits for a state of the machine, for example `shutdown` after the guest powered off. */
   async waitForState(state: RunState, timeoutMs?: number): Promise<void> {
-    await this.#wait(`state ${state}`, () => (this.machine.state === state ? true : undefined), timeoutMs, state);
+    await this.#wait(
+      `state ${state}`,
+      () => (this.machine.state === state ? true : undefined),
+      timeoutMs,
+      state,
+    );
   }
 
   async waitForResets(count: number, timeoutMs?: number): Promise<void> {
@@ -92,12 +97,11 @@ export class TestVm {
   /** Types a command into the guest's shell on the serial port; gives what it printed. */
   async shell(command: string, timeoutMs?: number): Promise<string> {
     const from = this.serial.text.length;
-    // The shell echoes the line: the mark must not be in it as it is printed.
-    this.serial.type(`${command}; echo "do"ne:$?:\n`);
-    const match = await this.serial.waitFor(/done:(\d+):/, timeoutMs, from);
-    const output = this.serial.text.slice(from, match.index);
-    if (match[1] !== '0') throw this.failure(`'${command}' ended with ${match[1]}`);
-    return output.slice(output.indexOf('\n') + 1).replaceAll('\r', '').trimEnd();
+    // The shell echoes the line: the marks must not be in it as they are printed.
+    this.serial.type(`echo "be"gin:; ${command}; echo "do"ne:$?:\n`);
+    const match = await this.serial.waitFor(/begin:\r\n([\s\S]*?)done:(\d+):/, timeoutMs, from);
+    if (match[2] !== '0') throw this.failure(`'${command}' ended with ${match[2]}`);
+    return match[1]!.replaceAll('\r', '').trimEnd();
   }
 
   /** Stops, closes the images. */
@@ -124,7 +128,12 @@ export class TestVm {
 
   /** An error with all that helps; the screen is kept as a PNG file. */
   failure(message: string): Error {
-    const file = join(FAILURES, `${basename(message).replace(/[^\w-]+/g, '_').slice(0, 60)}-${process.pid}.png`);
+    const file = join(
+      FAILURES,
+      `${basename(message)
+        .replace(/[^\w-]+/g, '_')
+        .slice(0, 60)}-${process.pid}.png`,
+    );
     mkdirSync(FAILURES, { recursive: true });
     this.screen.screenshot(file);
     return new Error(`${message}\n${this.describe()}\n--- picture: ${file}`);
@@ -141,7 +150,8 @@ export class TestVm {
       const found = condition();
       if (found !== undefined) return found;
       const { state } = this.machine;
-      if (state !== 'running' && state !== mayStop) throw this.failure(`waiting for ${what}: the machine stopped`);
+      if (state !== 'running' && state !== mayStop)
+        throw this.failure(`waiting for ${what}: the machine stopped`);
       if (Date.now() > deadline) throw this.failure(`waiting for ${what}: nothing in ${timeoutMs / 1000} s`);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -175,7 +185,11 @@ function loadFirmware(name: FirmwareName): Promise<Firmware> {
   return findFirmware(name === 'amberbios' ? { bios: join(OWN_FIRMWARE_DIR, 'amberbios.bin') } : {});
 }
 
-function kernelOptions(kernel: string, options: BootOptions, { linuxboot }: Firmware): Partial<MachineOptions> {
+function kernelOptions(
+  kernel: string,
+  options: BootOptions,
+  { linuxboot }: Firmware,
+): Partial<MachineOptions> {
   return {
     kernel: { name: basename(kernel), data: readFileSync(kernel) },
     commandLine: options.append ?? '',
