@@ -1,5 +1,5 @@
 /** INT n, INT3, INTO, INT1, BOUND, UD2. Intel SDM 2A, INT; virtual-8086 redirection: 3A 20.3. */
-import { CR4_VME, type CpuState, EXC_BP, EXC_BR, EXC_DB, EXC_OF, JUMP, NEXT } from '../cpu-state.ts';
+import { CR4_VME, type CpuState, EXC_BP, EXC_BR, EXC_DB, EXC_OF, EXC_PF, FAULT, JUMP, NEXT } from '../cpu-state.ts';
 import { FLAG_AC, FLAG_IF, FLAG_IOPL, FLAG_OF, FLAG_RF, FLAG_TF, FLAG_VIF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { readLinear16, readLinear32, readLinear8 } from '../linear.ts';
@@ -66,9 +66,14 @@ export function int3(c: CpuState): number {
   return JUMP;
 }
 
-/** INT1 (F1): a #DB trap without a check of the gate's DPL. */
+/** INT1 (F1): a #DB trap without a check of the gate's DPL; its own faults have EXT set. */
 export function int1(c: CpuState): number {
-  interrupt(c, EXC_DB, false, -1, c.nextEip, 0);
+  try {
+    interrupt(c, EXC_DB, false, -1, c.nextEip, 0);
+  } catch (thrown) {
+    if (thrown === FAULT && c.faultVector !== EXC_PF && c.faultError >= 0) c.faultError |= 1;
+    throw thrown;
+  }
   return JUMP;
 }
 
