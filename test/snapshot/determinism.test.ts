@@ -8,7 +8,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findGuest } from '../support/guests.ts';
+import { findGuest, isLongRun } from '../support/guests.ts';
 import { hasSeabios } from '../support/qemu.ts';
 import { hasQemuImg } from '../support/qemu-img.ts';
 import { qemuImg, temporaryFolder } from '../support/qemu-snapshot.ts';
@@ -21,7 +21,6 @@ import {
 } from './deterministic-pc.ts';
 import type { Fingerprint } from './fingerprint.ts';
 
-const LONG = process.env['AMBERVM_LONG'] === '1';
 const M = 1_000_000;
 const CHILD = fileURLToPath(new URL('./deterministic-child.ts', import.meta.url));
 const DEMO = fileURLToPath(new URL('../../images/demo/demo.img', import.meta.url));
@@ -71,7 +70,7 @@ function grubRun(): Run | undefined {
     name: 'GRUB from CD',
     options: { memoryMiB: 64, cdrom },
     makeImage: emptyDisk,
-    points: [8.5, 20, 45, 60],
+    points: [8.5, 20, 45],
     manyPoints: row(7.3, 80, 20),
     step: 1_777_777,
   };
@@ -121,7 +120,7 @@ for (const run of runs) {
     continue;
   }
   describe.skipIf(!hasSeabios || !hasQemuImg)(run.name, () => {
-    const points = (LONG ? run.manyPoints : run.points).map((millions) => Math.round(millions * M));
+    const points = (isLongRun ? run.manyPoints : run.points).map((millions) => Math.round(millions * M));
     const first: Fingerprint[] = [];
     let image = '';
 
@@ -155,7 +154,7 @@ for (const run of runs) {
       }
     });
 
-    const isQuick = LONG || run.points.at(-1)! < 100;
+    const isQuick = isLongRun || run.points.at(-1)! < 40;
     it.skipIf(!isQuick)(
       'is the same from power-on in steps of another length',
       { timeout: RUN_MS },

@@ -1,21 +1,26 @@
 /** Saved by us, loaded by QEMU 7.2; saved by QEMU, loaded by us; and saved again from there and taken back. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findGuest, isLongRun } from '../support/guests.ts';
 import { hasQemu, hasSeabios } from '../support/qemu.ts';
 import { temporaryFolder } from '../support/qemu-snapshot.ts';
 import { hop, type Kind, type Saved, saveMoments } from './relay.ts';
 import { demoScene, firmwareScene, grubScene, linuxScene, type Scene } from './scenes.ts';
 
 const DEMO = fileURLToPath(new URL('../../images/demo/demo.img', import.meta.url));
-const GUESTS = process.env['AMBERVM_GUESTS'] ?? '';
-const scenes: readonly Scene[] = [
-  firmwareScene,
-  demoScene(DEMO),
-  grubScene(join(GUESTS, 'grub-rescue-cdrom.iso')),
-  linuxScene(join(GUESTS, 'vmlinuz-686'), join(GUESTS, 'initramfs-686.gz')),
-];
+
+function guestScenes(): Scene[] {
+  const cdrom = findGuest('grub-rescue-cd.iso');
+  const [kernel, initrd] = [findGuest('vmlinuz-686'), findGuest('initramfs-686.gz')];
+  return [
+    ...(cdrom === undefined ? [] : [grubScene(cdrom)]),
+    ...(kernel === undefined || initrd === undefined ? [] : [linuxScene(kernel, initrd)]),
+  ];
+}
+
+const isReady = hasQemu && hasSeabios;
+const scenes: readonly Scene[] = [firmwareScene, demoScene(DEMO), ...(isReady ? guestScenes() : [])];
 const SAVE_MS = 300_000;
 const HOP_MS = 180_000;
 
@@ -25,10 +30,8 @@ beforeAll(() => {
 });
 afterAll(() => folder?.[Symbol.dispose]());
 
-const isReady = hasQemu && hasSeabios;
 for (const scene of scenes) {
-  const lacks = scene.files.filter((file) => !existsSync(file));
-  describe.skipIf(!isReady || lacks.length > 0)(scene.name, () => {
+  describe.skipIf(!isReady)(scene.name, () => {
     for (const [first, second] of [
       ['ours', 'qemu'],
       ['qemu', 'ours'],
@@ -43,9 +46,15 @@ for (const scene of scenes) {
           it(`${moment.tag}: loaded by ${second}`, { timeout: HOP_MS }, async () => {
             expect(await hop(saved, moment, second, moment.tag, again)).toEqual([]);
           });
-          it(`${moment.tag}: saved again there, loaded by ${first}`, { timeout: HOP_MS }, async () => {
-            expect(await hop(saved, moment, first, again, `${again}-2`)).toEqual([]);
-          });
+          // The second time is quick to say for small guests; of Linux the busiest moment stands for all.
+          const isTaken = isLongRun || scene.moments.length === 1 || moment.tag === 'dd';
+          it.skipIf(!isTaken)(
+            `${moment.tag}: saved again there, loaded by ${first}`,
+            { timeout: HOP_MS },
+            async () => {
+              expect(await hop(saved, moment, first, again, `${again}-2`)).toEqual([]);
+            },
+          );
         }
       });
     }

@@ -3,7 +3,7 @@
  * and by QEMU alike.
  */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { qemuImg } from '../support/qemu-snapshot.ts';
 import type { Pc, PcOptions } from '../support/pc.ts';
@@ -25,8 +25,6 @@ export interface Moment {
 export interface Scene {
   readonly name: string;
   readonly memoryMiB: number;
-  /** The host files that must be there. */
-  readonly files: readonly string[];
   makeImage(image: string): void;
   /** For the first run only; a load needs the disks alone. */
   readonly boot: Pick<PcOptions, 'kernel'>;
@@ -73,7 +71,6 @@ const BDA_KEYBOARD_TAIL = 0x41c;
 export const firmwareScene: Scene = {
   name: 'SeaBIOS prompt',
   memoryMiB: 16,
-  files: [],
   boot: {},
   makeImage: (image) => {
     qemuImg('create', '-q', '-f', 'qcow2', image, '16M');
@@ -101,7 +98,6 @@ export function grubScene(file: string): Scene {
   return {
     name: 'GRUB menu',
     memoryMiB: 64,
-    files: [file],
     boot: {},
     cdrom: file,
     makeImage: (image) => {
@@ -136,7 +132,6 @@ export function demoScene(image: string): Scene {
   return {
     name: 'demo disk running',
     memoryMiB: 16,
-    files: [image],
     boot: {},
     makeImage: (file) => {
       qemuImg('convert', '-O', 'qcow2', image, file);
@@ -200,7 +195,6 @@ export function linuxScene(kernel: string, initrd: string): Scene {
   return {
     name: 'Linux',
     memoryMiB: 128,
-    files: [kernel, initrd],
     boot: { kernel: { file: kernel, initrd, append: 'console=tty0 console=ttyS0 cryptomgr.notests' } },
     makeImage: (image) => {
       const raw = `${image}.raw`;
@@ -304,10 +298,4 @@ async function keyboardWorks(box: Box): Promise<void> {
   await shell(box, 'setsid sh -c "head -n 1 < /dev/tty1 > /tmp/typed &"; sleep 1');
   await box.sendKeys(['h', 'e', 'shift-l', 'l', 'o', 'ret']);
   await until('keyboard', 10_000, async () => (await shell(box, 'cat /tmp/typed')) === 'heLlo');
-}
-
-/** An image of its own for a destructive look. */
-export function copyOf(image: string): string {
-  copyFileSync(image, `${image}.copy`);
-  return `${image}.copy`;
 }
