@@ -604,7 +604,7 @@ export class Cpu extends CpuState {
           if (translation.writable) walkAndFill(this, linear, 1, user);
           return address;
         }
-      } else translate(this, (linear + bytes - 1) | 0, 1, user);
+      } else translate(this, (linear + bytes - 1) & ~0xfff, 1, user);
       if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
       else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
       else this.set(L.BOUNCE, readLinear32(this, linear, user));

@@ -167,7 +167,7 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
   }
   let definition = entry.plain;
   if (entry.group !== undefined || definition!.modrm) {
-    modrm(d);
+    modrm(d, number >= MOV_FROM_CR && number <= MOV_TO_DR);
     if (entry.group !== undefined) definition = entry.group[d.reg];
   }
   if (definition !== undefined) operands(d, definition, opcode);
@@ -199,10 +199,14 @@ function defaultSegment(d: Decoded): number {
   return d.memory ? L.SS : L.DS;
 }
 
-function modrm(d: Decoded): void {
+/** MOV to and from control and debug registers takes ModRM as naming a register whatever mod says: no SIB, no displacement. */
+const MOV_FROM_CR = 0x120;
+const MOV_TO_DR = 0x123;
+
+function modrm(d: Decoded, registerOnly: boolean): void {
   const m = u8();
   d.modrm = m;
-  const mod = m >> 6;
+  const mod = registerOnly ? 3 : m >> 6;
   d.reg = (m >> 3) & 7;
   d.rm = m & 7;
   if (mod === 3) return;
@@ -305,8 +309,6 @@ function valid(d: Decoded, definition: Definition): boolean {
     if ((o[0] === 'N' || o[0] === 'U') && d.memory) return false;
     if (o === 'Sw' && (d.reg > 5 || (d.reg === 1 && definition.operation === 'mov_to_sreg'))) return false;
     if (o[0] === 'C' && o[1] === 'd' && (d.reg === 1 || d.reg > 4)) return false;
-    // MOV to and from control and debug registers takes ModRM as a register whatever mod says.
-    if (o === 'Rd') d.memory = false;
   }
   return true;
 }

@@ -124,11 +124,11 @@ function walkForWrite(c: CpuState, linear: number, bytes: number, user: number):
 /** Faults now if a write of `bytes` bytes would (at most 16, may cross a page). */
 export function probeWrite(c: CpuState, linear: number, bytes: number, user: number): void {
   translate(c, linear, 1, user);
-  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) | 0, 1, user);
+  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) & ~0xfff, 1, user);
 }
 
 /** Faults now if a read of `bytes` bytes would. */
 export function probeRead(c: CpuState, linear: number, bytes: number, user: number): void {
   translate(c, linear, 0, user);
-  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) | 0, 0, user);
+  if ((linear & 0xfff) + bytes > 0x1000) translate(c, (linear + bytes - 1) & ~0xfff, 0, user);
 }

@@ -560,7 +560,7 @@ export function privileged(): Case[] {
     ['verr', [0x0f, 0x00, 0xe0, 0x9c, 0x5b], I.DATA0],
     ['lar', [0x0f, 0x02, 0xc0], I.DATA0],
     ['arpl', [0x63, 0xc8, 0x9c, 0x5b], 0x10],
-    ['in al,imm', [0xe4, 0x80], 0],
+    ['in al,imm', [0xe4, 0x28], 0],
     ['out imm,al', [0xe6, 0x80], 0],
     ['rsm', [0x0f, 0xaa], 0],
     ['ud2', [0x0f, 0x0b], 0],
@@ -577,7 +577,8 @@ export function privileged(): Case[] {
   ];
   const cases: Case[] = [];
   for (const [name, code, value] of eax) {
-    for (const cpl of [0, 1, 3])
+    // HLT at CPL 0 would end the sweep.
+    for (const cpl of name === 'hlt' ? [1, 3] : [0, 1, 3])
       for (const iopl of [0, 1, 3])
         for (const [what, cr4] of [
           ['', 0],
@@ -596,7 +597,7 @@ export function privileged(): Case[] {
             eflags: iopl << 12,
             cr4,
             pokes: [
-              [I.DATA, 0x100ff],
+              [I.DATA, 0x800003ff],
               [I.DATA + 4, 0],
             ],
             ...more,

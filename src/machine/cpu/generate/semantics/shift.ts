@@ -53,15 +53,23 @@ export const SHIFT: Semantics = {
   bsr: (s) => bitScan(s, (a) => s.sub(s.k(31), unary('clz', a))),
 };
 
-/** Count 0 leaves operand and flags alone, though a memory operand is still written on silicon's bus; nobody sees that. */
 function shift(s: Emitter, f: (a: Node, n: Node) => Node): void {
   const n = s.let(s.and(s.src(8), s.k(31)));
+  unlessZero(s, n, () => s.update((a) => f(a, n)));
+}
+
+/** Count 0 leaves operand and flags alone; a memory operand is touched all the same and may fault. */
+function unlessZero(s: Emitter, n: Node, body: () => void): void {
+  const touch = (): void => {
+    if (s.destinationIsMemory) s.update((a) => a);
+  };
   if (isConstant(n)) {
-    if (n.n !== 0) s.update((a) => f(a, n));
+    if (n.n !== 0) body();
+    else touch();
     return;
   }
   s.settleFlags();
-  s.out.if(n, () => s.update((a) => f(a, n)));
+  s.out.if(n, body, touch);
 }
 
 /** For 8 and 16 bits `a` is zero-extended and only the low bits of the result count. */
@@ -104,12 +112,7 @@ function doubleShift(s: Emitter, left: boolean): void {
       if (s.size === 32) return doubleShift32(s, a, b, n, left);
       return doubleShift16(s, a, b, n, left);
     });
-  if (isConstant(n)) {
-    if (n.n !== 0) body();
-  } else {
-    s.settleFlags();
-    s.out.if(n, body);
-  }
+  unlessZero(s, n, body);
 }
 
 function doubleShift32(s: Emitter, a: Node, b: Node, n: Node, left: boolean): Node {
