@@ -67,14 +67,14 @@ export class RamReader {
     }
   }
 
-  /** Every page of every listed block was there. Call when the section has ended. */
-  checkComplete(): void {
+  /** Every page of every listed block (but `without`) was there. Call when the section has ended. */
+  checkComplete(without?: string): void {
     if (this.#blocks.length > 0 && this.#seen.every((seen) => seen === undefined)) {
       throw new MigrationError('missing-section', 'The VM state has no RAM', { section: 'ram' });
     }
     for (const [i, seen] of this.#seen.entries()) {
       const missing = seen?.indexOf(0) ?? -1;
-      if (missing < 0) continue;
+      if (missing < 0 || this.#blocks[i]!.name === without) continue;
       throw new MigrationError(
         'truncated',
         `RAM of block "${this.#blocks[i]!.name}" is not complete in the VM state`,

@@ -44,6 +44,8 @@ export interface SaveVmStateOptions {
   readonly queueDepth?: number;
   /** Staging buffers; page-aligned ones make O_DIRECT possible. */
   readonly allocate?: (bytes: number) => Uint8Array;
+  /** Device sections, end and description of another stream, to be written as they are in place of the machine's. */
+  readonly devicePart?: Uint8Array;
 }
 
 export interface SavedVmState {
@@ -62,7 +64,7 @@ export async function saveVmState(
 ): Promise<SavedVmState> {
   const crc32 = options.crc32 ?? defaultCrc32;
   const geometry = ramGeometry(machine.ramBlocks, unitBytesFor(writer.clusterBytes));
-  const tail = encodeTail(machine);
+  const tail = encodeTail(machine, options.devicePart);
   const parent =
     options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
   const groups = groupsWithUnits(machine, geometry, parent, options);
@@ -86,10 +88,14 @@ export async function saveVmState(
   return { vmStateBytes: tailOffset(index) + tail.length, index, writtenBytes: queue.writtenBytes };
 }
 
-function encodeTail(machine: MigratableMachine): ByteWriter {
+function encodeTail(machine: MigratableMachine, devicePart: Uint8Array | undefined): ByteWriter {
   for (const device of machine.devices) device.beforeSave?.();
   const tail = new ByteWriter(256 * 1024);
   writeRamEnd(tail);
+  if (devicePart !== undefined) {
+    tail.write(devicePart);
+    return tail;
+  }
   writeEnd(tail, writeDeviceSections(tail, machine.devices, RAM_SECTION_ID + 1));
   return tail;
 }

@@ -79,7 +79,7 @@ describe.skipIf(!hasQemu || !hasSeabios)('tools', () => {
       const text = await ok('vmstate', 'dump', image, tag);
       expect(text).toMatch(/^machine pc-i440fx-7\.2, \d+ bytes\nram pc\.ram: 16777216 bytes, \d+ pages/);
       expect(text).toMatch(/## i8254 instance 0 version 3, offset 0x/);
-      expect(text).toMatch(/ {2}eip: uint32 = /);
+      expect(text).toMatch(/ {2}env\.eip: uint32 = 0x/);
       expect(text).toMatch(
         tag === 'q' ? /checksums: none, saved by QEMU$/ : /units and the device part are good$/,
       );
@@ -156,7 +156,7 @@ describe.skipIf(!hasQemu || !hasSeabios)('tools', () => {
     expect(await ok('snapshot', 'compress', target, 'q')).toMatch(
       /^\d+ clusters compressed, 0 were already$/,
     );
-    copyFileSync(target, '/tmp/z/before.qcow2');await ok('img', 'compress', target, 'o');copyFileSync(target, '/tmp/z/after.qcow2');
+    await ok('img', 'compress', target, 'o');
     expect(qemuCheck(target)).toMatchObject(CLEAN);
     expect(await ok('img', 'check', target)).toBe('No errors were found on the image.');
     await expectLoads(target, 'q');

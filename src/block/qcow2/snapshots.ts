@@ -146,6 +146,8 @@ export function replaceVmState(
     }
     await dropEntries(image, transaction, old, diskEntries, snapshot.l1Entries);
     await transaction.changeRange(snapshot.l1Offset, snapshot.l1Entries * 8, -1);
+    // After QEMU's loadvm the active disk names the old VM state as well, now alone.
+    await regainCopied(image, transaction, old);
     const l1Offset = await transaction.allocate(entries * 8);
     if (entries > 0) await transaction.write(l1Offset, l1);
     const made = { ...snapshot, l1Offset, l1Entries: entries, vmStateBytes: vmState.bytes };

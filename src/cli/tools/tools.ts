@@ -1,10 +1,14 @@
 /** The tools by their word, and their dispatch. */
 import { UsageError } from '../grammar.ts';
-import { VMSTATE_TOOL } from './vmstate.ts';
+import { IMG_TOOL } from './img.ts';
+import { SNAPSHOT_TOOL } from './snapshot.ts';
 import type { Tool, ToolOutput } from './tool.ts';
+import { VMSTATE_TOOL } from './vmstate.ts';
 
 export const TOOLS: { readonly [word: string]: Tool } = {
   vmstate: VMSTATE_TOOL,
+  snapshot: SNAPSHOT_TOOL,
+  img: IMG_TOOL,
 };
 
 /** Whether the command line is a tool's and not QEMU's option grammar. */

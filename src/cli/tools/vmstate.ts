@@ -4,7 +4,9 @@ import type { SnapshotInfo } from '../../block/block-node.ts';
 import { BlockError } from '../../block/errors.ts';
 import { type Crc32, crc32 as portableCrc32 } from '../../migration/crc32.ts';
 import { describeVmState, listSections } from '../../migration/describe.ts';
+import { MigrationError } from '../../migration/errors.ts';
 import { vmStateSource } from '../../migration/savevm.ts';
+import type { VmStateSource } from '../../migration/stream-input.ts';
 import { verificationText, verifyVmState } from '../../migration/verify.ts';
 import { parseToolArgs, type SnapshotNode, type Tool, type ToolOutput, withImage } from './tool.ts';
 
@@ -27,6 +29,12 @@ export function findVmState(node: SnapshotNode, idOrTag: string): SnapshotInfo {
   if (info === undefined) return fail(`There is no snapshot '${idOrTag}'`);
   if (info.vmStateBytes === 0) return fail(`Snapshot '${idOrTag}' has no VM state`);
   return info;
+}
+
+/** Refuses a VM state of ours that does not match its checksums. */
+export async function requireSound(source: VmStateSource): Promise<void> {
+  const { ok, lines } = verificationText(await verifyVmState(source, fastCrc32));
+  if (!ok) throw new MigrationError('checksum', `The VM state is damaged\n${lines.join('\n')}`);
 }
 
 async function dump(args: readonly string[], out: ToolOutput): Promise<number> {
