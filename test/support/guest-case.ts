@@ -1,6 +1,7 @@
 /** Runs single instructions on our CPU with the cases that host-cpu.ts gives to the host's. */
 import type { Cpu } from '../../src/machine/cpu/cpu.ts';
 import * as L from '../../src/machine/cpu/layout.ts';
+import { CPU_MODELS } from '../../src/machine/cpu/system/index.ts';
 import { updateAll } from '../../src/machine/cpu/mode.ts';
 import { setSegment } from '../../src/machine/cpu/system/segment-load.ts';
 import { bareCpu } from './bare-cpu.ts';
@@ -19,6 +20,7 @@ export class GuestCases {
 
   constructor() {
     const c = this.cpu;
+    c.model = CPU_MODELS.qemu32;
     for (let s = L.ES; s <= L.GS; s++) {
       setSegment(c, s, 8, 0, -1, s === L.CS ? 0x00cf9b00 : 0x00cf9300);
     }

@@ -2,8 +2,8 @@
  * MMX and SSE rows of the instruction table; see isa.ts for the notation. P and Q are MMX, V and W XMM operands of the reg and
  * r/m field; N and U are MMX and XMM registers in the r/m field that cannot be memory. Sizes q 8, o 16 bytes.
  *
- * SSE2 goes here as rows with a mandatory prefix (`66.0ffc paddb Vo,Wo !=paddb_x`) over operations made by xmm() from the
- * same lane functions, with the feature bit that the CPU model must have.
+ * Operations check the CPU model's features: without SSE2 its rows are undefined opcodes. Operations on XMM registers that MMX
+ * has as well end in _x.
  */
 
 /** One row for each packed integer operation: opcode 0F xx and mnemonic. */
@@ -26,6 +26,7 @@ const MMX_INTEGER = `
 d1 psrlw
 d2 psrld
 d3 psrlq
+d4 paddq
 d5 pmullw
 d8 psubusb
 d9 psubusw
@@ -52,11 +53,13 @@ ef pxor
 f1 psllw
 f2 pslld
 f3 psllq
+f4 pmuludq
 f5 pmaddwd
 f6 psadbw
 f8 psubb
 f9 psubw
 fa psubd
+fb psubq
 fc paddb
 fd paddw
 fe paddd
@@ -143,12 +146,108 @@ f3.0fc2 cmpss Vd,Wd,Ib
 0fc6 shufps Vo,Wo,Ib
 `;
 
-const integerRows = MMX_INTEGER.trim()
-  .split('\n')
-  .map((row) => {
-    const [opcode, name] = row.split(' ');
-    return `0f${opcode} ${name} Pq,Qq`;
-  })
-  .join('\n');
+const SSE2_INTEGER = `
+6c punpcklqdq
+6d punpckhqdq
+`;
 
-export const ISA_SIMD = [integerRows, MMX_SHIFTS, MMX_MOVES, SSE].join('\n');
+const SSE2 = `
+66.0f73/3 psrldq Uo,Ib !=psrldq_xi
+66.0f73/7 pslldq Uo,Ib !=pslldq_xi
+66.0f10 movupd Vo,Wo !=movupd_load
+66.0f11 movupd Wo,Vo !=movupd_store
+f2.0f10 movsd Vq,Wq !=movsd_load
+f2.0f11 movsd Wq,Vq !=movsd_store
+66.0f12 movlpd Vo,M !=movlpd_load
+66.0f13 movlpd M,Vo !=movlpd_store
+66.0f16 movhpd Vo,M !=movhpd_load
+66.0f17 movhpd M,Vo !=movhpd_store
+66.0f28 movapd Vo,Wo !=movapd_load
+66.0f29 movapd Wo,Vo !=movapd_store
+66.0f2b movntpd M,Vo !=movnt_x
+66.0fe7 movntdq M,Vo !=movnt_x
+0fc3 movnti M,Gd
+66.0f6e movd Vo,Ed !=movd_load_x
+66.0f7e movd Ed,Vo !=movd_store_x
+66.0f6f movdqa Vo,Wo !=movapd_load
+66.0f7f movdqa Wo,Vo !=movapd_store
+f3.0f6f movdqu Vo,Wo !=movupd_load
+f3.0f7f movdqu Wo,Vo !=movupd_store
+f3.0f7e movq Vo,Wq !=movq_load_x
+66.0fd6 movq Wq,Vo !=movq_store_x
+f2.0fd6 movdq2q Pq,Uo
+f3.0fd6 movq2dq Vo,Nq
+66.0f14 unpcklpd Vo,Wo
+66.0f15 unpckhpd Vo,Wo
+66.0f50 movmskpd Gd,Uo
+66.0f54 andpd Vo,Wo !=pand_x
+66.0f55 andnpd Vo,Wo !=pandn_x
+66.0f56 orpd Vo,Wo !=por_x
+66.0f57 xorpd Vo,Wo !=pxor_x
+66.0f70 pshufd Vo,Wo,Ib
+f2.0f70 pshuflw Vo,Wo,Ib
+f3.0f70 pshufhw Vo,Wo,Ib
+66.0fc4 pinsrw Vo,Ew,Ib !=pinsrw_x
+66.0fc5 pextrw Gd,Uo,Ib !=pextrw_x
+66.0fc6 shufpd Vo,Wo,Ib
+66.0fd7 pmovmskb Gd,Uo !=pmovmskb_x
+66.0ff7 maskmovdqu Vo,Uo
+0fae/5 lfence Ud !=fence
+0fae/6 mfence Ud !=fence
+66.0f51 sqrtpd Vo,Wo
+f2.0f51 sqrtsd Vq,Wq
+66.0f58 addpd Vo,Wo
+f2.0f58 addsd Vq,Wq
+66.0f59 mulpd Vo,Wo
+f2.0f59 mulsd Vq,Wq
+66.0f5c subpd Vo,Wo
+f2.0f5c subsd Vq,Wq
+66.0f5d minpd Vo,Wo
+f2.0f5d minsd Vq,Wq
+66.0f5e divpd Vo,Wo
+f2.0f5e divsd Vq,Wq
+66.0f5f maxpd Vo,Wo
+f2.0f5f maxsd Vq,Wq
+66.0fc2 cmppd Vo,Wo,Ib
+f2.0fc2 cmpsd Vq,Wq,Ib
+66.0f2e ucomisd Vq,Wq
+66.0f2f comisd Vq,Wq
+66.0f2a cvtpi2pd Vo,Qq
+f2.0f2a cvtsi2sd Vq,Ed
+66.0f2c cvttpd2pi Pq,Wo
+f2.0f2c cvttsd2si Gd,Wq
+66.0f2d cvtpd2pi Pq,Wo
+f2.0f2d cvtsd2si Gd,Wq
+0f5a cvtps2pd Vo,Wq
+66.0f5a cvtpd2ps Vo,Wo
+f3.0f5a cvtss2sd Vq,Wd
+f2.0f5a cvtsd2ss Vd,Wq
+0f5b cvtdq2ps Vo,Wo
+66.0f5b cvtps2dq Vo,Wo
+f3.0f5b cvttps2dq Vo,Wo
+f2.0fe6 cvtpd2dq Vo,Wo
+66.0fe6 cvttpd2dq Vo,Wo
+f3.0fe6 cvtdq2pd Vo,Wq
+`;
+
+/** Rows of a list of opcodes and mnemonics. */
+function rows(list: string, f: (opcode: string, name: string) => string): string {
+  return list
+    .trim()
+    .split('\n')
+    .map((row) => {
+      const [opcode, name] = row.split(' ') as [string, string];
+      return f(opcode, name);
+    })
+    .join('\n');
+}
+
+export const ISA_SIMD = [
+  rows(MMX_INTEGER, (opcode, name) => `0f${opcode} ${name} Pq,Qq`),
+  rows(MMX_INTEGER + SSE2_INTEGER.trimStart(), (opcode, name) => `66.0f${opcode} ${name} Vo,Wo !=${name}_x`),
+  MMX_SHIFTS,
+  MMX_SHIFTS.replace(/^(0f\S+) (\S+) Nq,Ib .*$/gm, '66.$1 $2 Uo,Ib !=$2_xi'),
+  MMX_MOVES,
+  SSE,
+  SSE2,
+].join('\n');

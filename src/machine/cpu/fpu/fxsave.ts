@@ -6,12 +6,14 @@ import { CR0_EM, CR0_TS, CR4_OSFXSR, type CpuState, EXC_NM, NEXT } from '../cpu-
 import * as L from '../layout.ts';
 import { probeWrite, readLinear32, writeLinear32 } from '../linear.ts';
 import { memoryOffset, memorySegment, readSeg32, rmIsMemory, writeSeg32 } from '../operands.ts';
-import { FEATURE_FXSR, FEATURE_SSE } from '../system/cpu-models.ts';
+import { FEATURE_FXSR, FEATURE_SSE, FEATURE_SSE2 } from '../system/cpu-models.ts';
 import { checkRange } from './memory.ts';
 import { setControlWord, setStatusWord, statusWord } from './stack.ts';
 
-/** MXCSR bits that exist: no DAZ (bit 6) on a Pentium III. */
-export const MXCSR_MASK = 0xffbf;
+/** MXCSR bits that exist: DAZ (bit 6) came with SSE2. */
+function mxcsrMask(c: CpuState): number {
+  return (c.model.features & FEATURE_SSE2) !== 0 ? 0xffff : 0xffbf;
+}
 
 /** Words of the image: header 0–7, ST(i) at 8, XMM at 40. */
 const WORDS = 72;
@@ -55,7 +57,7 @@ export function fxsave(c: CpuState): number {
   const sse = sseState(c);
   if (sse) {
     image[6] = c.get(L.MXCSR);
-    image[7] = MXCSR_MASK;
+    image[7] = mxcsrMask(c);
     for (let i = 0; i < 32; i++) image[40 + i] = c.i32[(L.XMM >> 2) + i]!;
     words = WORDS;
   }
@@ -70,7 +72,7 @@ export function fxrstor(c: CpuState): number {
   const u = user(c);
   for (let i = 0; i < WORDS; i++) image[i] = readLinear32(c, (linear + i * 4) | 0, u);
   const sse = sseState(c);
-  if (sse && (image[6]! & ~MXCSR_MASK) !== 0) c.raiseGp(0);
+  if (sse && (image[6]! & ~mxcsrMask(c)) !== 0) c.raiseGp(0);
   setControlWord(c, image[0]! & 0xffff);
   setStatusWord(c, image[0]! >>> 16);
   c.set(L.FPU_TAGS, ~image[1]! & 0xff);
@@ -103,7 +105,7 @@ export function ldmxcsr(c: CpuState): number {
   if (!rmIsMemory(c)) c.raiseUd();
   checkSse(c);
   const value = readSeg32(c, memorySegment(c), memoryOffset(c));
-  if ((value & ~MXCSR_MASK) !== 0) c.raiseGp(0);
+  if ((value & ~mxcsrMask(c)) !== 0) c.raiseGp(0);
   c.set(L.MXCSR, value);
   return NEXT;
 }

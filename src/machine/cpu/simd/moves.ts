@@ -46,9 +46,9 @@ function mmxBody(feature: number, body: (c: CpuState) => void): Operation {
     return NEXT;
   };
 }
-function xmmBody(body: (c: CpuState) => void): Operation {
+function xmmBody(body: (c: CpuState) => void, feature = FEATURE_SSE): Operation {
   return (c) => {
-    checkXmm(c, FEATURE_SSE);
+    checkXmm(c, feature);
     body(c);
     return NEXT;
   };
@@ -107,7 +107,7 @@ const pextrw = mmxBody(FEATURE_SSE, (c) => {
   c.setReg32(regField(c), d16u[immediate(c) & 3]!);
 });
 
-function signs(bytes: Uint8Array, n: number): number {
+export function signs(bytes: Uint8Array, n: number): number {
   let mask = 0;
   for (let i = 0; i < n; i++) mask |= (bytes[i]! >> 7) << i;
   return mask;
@@ -118,17 +118,19 @@ const pmovmskb = mmxBody(FEATURE_SSE, (c) => {
   c.setReg32(regField(c), signs(s8, 8));
 });
 
-/** MASKMOVQ: bytes of P whose mask byte in Q is negative, to [EDI]. */
+/** Bytes of `d` whose mask byte in `s` is negative, to [EDI]: `n` bytes. */
+export function storeMasked(c: CpuState, n: number): void {
+  if (signs(s8, n) === 0) return;
+  const offset = addressSize(c) === 32 ? c.reg32(7) >>> 0 : c.reg16(7);
+  const linear = segmentCheck(c, memorySegment(c), offset, n, true);
+  const user = c.get(L.CPL) === 3 ? 1 : 0;
+  probeWrite(c, linear, n, user);
+  for (let i = 0; i < n; i++) if (s8[i]! >= 0x80) writeLinear8(c, (linear + i) | 0, d8[i]!, user);
+}
 const maskmovq = mmxBody(FEATURE_SSE, (c) => {
   loadMmx(c, regField(c), d32);
   loadMmx(c, rmRegister(c), s32);
-  if (signs(s8, 8) !== 0) {
-    const offset = addressSize(c) === 32 ? c.reg32(7) >>> 0 : c.reg16(7);
-    const linear = segmentCheck(c, memorySegment(c), offset, 8, true);
-    const user = c.get(L.CPL) === 3 ? 1 : 0;
-    probeWrite(c, linear, 8, user);
-    for (let i = 0; i < 8; i++) if (s8[i]! >= 0x80) writeLinear8(c, (linear + i) | 0, d8[i]!, user);
-  }
+  storeMasked(c, 8);
   enterMmx(c);
 });
 
@@ -142,19 +144,19 @@ function emms(c: CpuState): number {
 
 // ---- SSE
 
-function loading(bytes: number, aligned: boolean): Operation {
+export function loading(bytes: number, aligned: boolean, feature = FEATURE_SSE): Operation {
   return xmmBody((c) => {
     if (rmIsMemory(c)) readMemory(c, s32, bytes, aligned);
     else loadXmm(c, rmRegister(c), s32);
     storeXmm(c, regField(c), s32);
-  });
+  }, feature);
 }
-function storing(aligned: boolean): Operation {
+export function storing(aligned: boolean, feature = FEATURE_SSE): Operation {
   return xmmBody((c) => {
     loadXmm(c, regField(c), d32);
     if (rmIsMemory(c)) writeMemory(c, d32, 16, aligned);
     else storeXmm(c, rmRegister(c), d32);
-  });
+  }, feature);
 }
 /** MOVSS: from memory the rest becomes 0, from a register it stays. */
 const movssLoad = xmmBody((c) => {
@@ -173,7 +175,7 @@ const movssStore = xmmBody((c) => {
   else storeXmm(c, rmRegister(c), d32, 1);
 });
 /** MOVLPS and MOVHPS loads; their register forms MOVHLPS and MOVLHPS. `high`: which half of V is written. */
-function halfLoad(high: boolean): Operation {
+export function halfLoad(high: boolean, feature = FEATURE_SSE): Operation {
   return xmmBody((c) => {
     const r = regField(c);
     const memory = rmIsMemory(c);
@@ -185,13 +187,13 @@ function halfLoad(high: boolean): Operation {
     d32[to] = s32[from]!;
     d32[to + 1] = s32[from + 1]!;
     storeXmm(c, r, d32);
-  });
+  }, feature);
 }
-function halfStore(high: boolean): Operation {
+export function halfStore(high: boolean, feature = FEATURE_SSE): Operation {
   return xmmBody((c) => {
     loadXmm(c, regField(c), d32);
     writeMemory(c, d32, 8, false, high ? 2 : 0);
-  });
+  }, feature);
 }
 const movntps = xmmBody((c) => {
   loadXmm(c, regField(c), d32);

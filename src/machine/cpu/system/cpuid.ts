@@ -27,10 +27,35 @@ function answer(c: CpuState, eax: number, ebx: number, ecx: number, edx: number)
   return NEXT;
 }
 
+const CACHES: readonly (readonly [number, number, number, number])[] = [
+  [0x121, 0x01c0003f, 0x3f, 1],
+  [0x122, 0x01c0003f, 0x3f, 1],
+  [0x143, 0x03c0003f, 0xfff, 1],
+  [0x163, 0x03c0003f, 0x3fff, 6],
+];
+function cacheLeaf(c: CpuState, index: number): number {
+  const [eax, ebx, ecx, edx] = CACHES[index] ?? [0, 0, 0, 0];
+  return answer(c, eax, ebx, ecx, edx);
+}
+
+function extendedLeaf(c: CpuState, leaf: number): number {
+  const model = c.model;
+  if (leaf === 0x80000000) return answer(c, model.extendedLevel ?? 0, 0x756e6547, 0x6c65746e, 0x49656e69);
+  if (leaf === 0x80000001) return answer(c, model.signature, 0, 0, 0);
+  const from = (leaf - 0x80000002) * 16;
+  const word = (k: number): number => {
+    let v = 0;
+    for (let i = 0; i < 4; i++) v |= (model.brand ?? '').charCodeAt(from + k * 4 + i) << (i * 8);
+    return v;
+  };
+  return answer(c, word(0), word(1), word(2), word(3));
+}
+
 export function cpuid(c: CpuState): number {
   const model = c.model;
   let leaf = c.reg32(EAX) >>> 0;
   const hypervisor = leaf >= 0x40000000 && leaf <= 0x40000001;
+  if (leaf >= 0x80000000 && leaf <= (model.extendedLevel ?? 0)) return extendedLeaf(c, leaf);
   if (leaf > model.level && !hypervisor) leaf = model.level;
   switch (leaf) {
     case 0: // "GenuineIntel"
@@ -42,6 +67,8 @@ export function cpuid(c: CpuState): number {
     }
     case 2: // cache descriptors: L2 2 MB, L1 32 KB each, L3 16 MB
       return answer(c, 1, 0, 0x4d, 0x2c307d);
+    case 4: // deterministic cache parameters, by ECX: L1 data and code 32 KB, L2 4 MB, L3 16 MB
+      return cacheLeaf(c, c.reg32(ECX));
     case 0x40000000: // "TCGTCGTCGTCG": a guest of QEMU must not see its hypervisor change
       return answer(c, 0x40000001, 0x54474354, 0x43544743, 0x47435447);
     default:
