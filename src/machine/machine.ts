@@ -34,6 +34,8 @@ import { VirtualClock } from './virtual-clock.ts';
 /** Wall time of a slice: short while disk requests are in flight, so that their completions are seen soon. */
 const SLICE_NS = 5_000_000;
 const SLICE_BUSY_NS = 100_000;
+/** While RAM of a snapshot comes in behind the guest, so that the disk is kept busy. */
+const SLICE_LOADING_NS = 2_000_000;
 /** Instructions run between two looks at the time. */
 const STRETCH_INSTRUCTIONS = 100_000;
 const MIN_STRETCH = 500;
@@ -306,7 +308,8 @@ export class Machine {
 
   /** With -icount the machine waits for disks when their time has come: no need to look often. */
   #sliceLength(): number {
-    return this.#inFlight > 0 && this.clock.icount === undefined ? SLICE_BUSY_NS : SLICE_NS;
+    if (this.#inFlight > 0 && this.clock.icount === undefined) return SLICE_BUSY_NS;
+    return this.#snapshots.absentGroups > 0 ? SLICE_LOADING_NS : SLICE_NS;
   }
 
   #stretch(budget: number): 'budget' | 'halt' | 'triple-fault' {
@@ -342,7 +345,11 @@ export class Machine {
       return undefined;
     }
     const ms = Math.min(MAX_SLEEP_MS, (next - now) / 1e6);
-    if (ms <= 0.02) return undefined;
+    if (ms <= 0.02) {
+      // Too short to sleep. Instructions stand still in HLT: with -icount time has to be moved.
+      if (icount !== undefined && next > now) this.clock.set(next);
+      return undefined;
+    }
     return this.#sleep(ms, next);
   }
 

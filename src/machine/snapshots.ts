@@ -319,7 +319,8 @@ function markAbsent(
       const from = group;
       while (differs[group + 1]) group++;
       lazy.markGroups(from, group + 1);
-    } else if (dirty[group] || previous?.isWaiting(group)) lazy.markPages(group, isDirty);
+    } else if (dirty[group]) lazy.markPages(group, isDirty);
+    else if (previous?.isWaiting(group)) lazy.adopt(group);
   }
 }
 

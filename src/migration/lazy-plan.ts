@@ -39,35 +39,55 @@ export function* planReads(
   workingSet: Uint8Array,
   readBytes: number,
 ): Generator<ReadRequest, void, undefined> {
+  const limit = Math.max(readBytes, index.geometry.unitBytes);
+  const first = wanted.filter((group) => workingSet[group] !== 0);
+  const rest = first.length === 0 ? wanted : wanted.filter((group) => workingSet[group] === 0);
+  yield* requests(index, byPlace(index, handle, first), limit, MAX_GAP_BYTES);
+  yield* requests(index, byPlace(index, handle, rest), limit, 0);
+}
+
+interface Places {
+  readonly groups: ArrayLike<number>;
+  /** File offset of each group's unit, ascending. */
+  readonly hosts: Float64Array;
+}
+
+function byPlace(index: RamIndex, handle: VmStateHandle, groups: readonly number[]): Places {
   const { unitBytes } = index.geometry;
-  const place = (group: number): number => unitHostOffset(handle, unitBytes, index.unitOfGroup[group]!);
-  const first: [number, number][] = [];
-  const rest: [number, number][] = [];
-  for (const group of wanted) (workingSet[group] !== 0 ? first : rest).push([place(group), group]);
-  const byPlace = (a: [number, number], b: [number, number]): number => a[0] - b[0];
-  yield* requests(index, first.sort(byPlace), Math.max(readBytes, unitBytes), MAX_GAP_BYTES);
-  yield* requests(index, rest.sort(byPlace), Math.max(readBytes, unitBytes), 0);
+  const hosts = new Float64Array(groups.length);
+  let sorted = true;
+  for (let i = 0; i < groups.length; i++) {
+    hosts[i] = unitHostOffset(handle, unitBytes, index.unitOfGroup[groups[i]!]!);
+    if (i > 0 && hosts[i]! < hosts[i - 1]!) sorted = false;
+  }
+  // As a full save leaves it.
+  if (sorted) return { groups, hosts };
+  const order = Uint32Array.from(groups.keys()).sort((a, b) => hosts[a]! - hosts[b]!);
+  return {
+    groups: order.map((i) => groups[i]!),
+    hosts: Float64Array.from(order, (i) => hosts[i]!),
+  };
 }
 
 function* requests(
   index: RamIndex,
-  places: readonly [number, number][],
+  { groups: order, hosts }: Places,
   readBytes: number,
   maxGap: number,
 ): Generator<ReadRequest, void, undefined> {
   const { unitBytes } = index.geometry;
-  for (let i = 0; i < places.length; ) {
-    const [start, group] = places[i]!;
-    const [groups, at] = [[group], [0]];
+  for (let i = 0; i < order.length; ) {
+    const start = hosts[i]!;
+    const [groups, at] = [[order[i]!], [0]];
     let end = start + unitBytes;
-    for (i++; start !== 0 && i < places.length; i++) {
-      const [host, next] = places[i]!;
+    for (i++; start !== 0 && i < order.length; i++) {
+      const host = hosts[i]!;
       if (host > end + maxGap || host + unitBytes > start + readBytes) break;
-      groups.push(next);
+      groups.push(order[i]!);
       at.push(host - start);
       end = host + unitBytes;
     }
-    const unit = index.unitOfGroup[group]!;
+    const unit = index.unitOfGroup[groups[0]!]!;
     yield { hostOffset: start, bytes: end - start, groups, at, unit };
   }
 }

@@ -87,10 +87,7 @@ export class LazyRam {
   markGroups(from: number, to: number): void {
     const pages = this.#o.ram.sizeBytes / PAGE_BYTES;
     this.#o.marks.setAbsentRange(from * this.#pages, Math.min(to * this.#pages, pages));
-    for (let group = from; group < to; group++) {
-      if (this.#left[group] === 0) this.#groupsLeft++;
-      this.#left[group] = 1;
-    }
+    for (let group = from; group < to; group++) this.adopt(group);
   }
 
   /** Marks pages of a group that `wanted` says. Pages that are absent already stay so. */
@@ -103,7 +100,11 @@ export class LazyRam {
       if (wanted(page)) marks.setAbsent(page);
       if (marks.isAbsent(page)) any = true;
     }
-    if (!any) return;
+    if (any) this.adopt(group);
+  }
+
+  /** Pages of the group are absent already, and are in this snapshot what they were in the one before. */
+  adopt(group: number): void {
     if (this.#left[group] === 0) this.#groupsLeft++;
     this.#left[group] = 1;
   }

@@ -60,7 +60,7 @@ export class Pc implements AsyncDisposable {
     };
     const { kernel } = options;
     machine = await Machine.create({
-      ramBytes: options.memoryMiB << 20,
+      ramBytes: options.memoryMiB * 2 ** 20,
       bios: { name: 'bios-256k.bin', data: readFileSync(SEABIOS) },
       vgaRom: readFileSync(VGABIOS),
       vga: options.vga ?? 'std',
