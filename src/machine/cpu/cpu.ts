@@ -12,6 +12,7 @@ import { HandlerIndex } from './handler-index.ts';
 import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
 import {
+  dropWriteTags,
   readLinear16,
   readLinear32,
   readLinear8,
@@ -83,6 +84,7 @@ export class Cpu extends CpuState {
   constructor(mem: PhysicalMemory, bus: CpuBus) {
     super(mem, bus);
     this.records = new RecordPool(mem);
+    this.records.onGuard = () => dropWriteTags(this);
     this.records.onDrop = () => {
       this.flushCodeTlb();
       this.endSlice();

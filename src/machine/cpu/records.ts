@@ -26,6 +26,8 @@ export class RecordPool {
   #hand = 0;
   /** Called when records that generated code may be in or jump to are gone: code TLBs must be flushed and the slice ended. */
   onDrop: () => void = () => {};
+  /** Called when a page began to be guarded: direct write paths to it must be forgotten. */
+  onGuard: () => void = () => {};
   /** Called when decoded code of a record page changed, or the record page is about to serve another code page. */
   onInvalidate: (records: number, forget: boolean) => void = () => {};
   /** Statistics for `info jit`. */
@@ -71,7 +73,11 @@ export class RecordPool {
     this.#granules.fill(0, index * GRANULES, (index + 1) * GRANULES);
     this.#writes[index] = 0;
     this.#records[key] = address;
-    this.#mem.guard[page] = this.#mem.guard[page]! | GUARD_CODE;
+    const guard = this.#mem.guard[page]!;
+    if ((guard & GUARD_CODE) === 0) {
+      this.#mem.guard[page] = guard | GUARD_CODE;
+      this.onGuard();
+    }
     return address;
   }
 
