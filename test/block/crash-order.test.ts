@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SnapshotMeta } from '../../src/block/block-node.ts';
+import type { SnapshotMeta, VmStateOptions } from '../../src/block/block-node.ts';
 import { type LogEntry, logged } from '../../src/block/filters/log.ts';
 import { checkImage } from '../../src/block/qcow2/check.ts';
 import { layOut } from '../../src/block/qcow2/create.ts';
@@ -28,8 +28,14 @@ const meta = (tag: string, vmStateBytes = 0): SnapshotMeta => ({
 
 const filled = (bytes: number, value: number): Uint8Array => new Uint8Array(bytes).fill(value);
 
-async function vmState(node: Qcow2, tag: string, clusters: number, sharedFrom?: string): Promise<void> {
-  const writer = await node.createVmState();
+async function vmState(
+  node: Qcow2,
+  tag: string,
+  clusters: number,
+  sharedFrom?: string,
+  options: VmStateOptions = {},
+): Promise<void> {
+  const writer = await node.createVmState(options);
   for (let i = 0; i < clusters; i++) {
     if (sharedFrom !== undefined && i % 2 === 0) await writer.shareCluster(i, sharedFrom, i);
     else await writer.writeClusters(i, filled(CLUSTER, 0x40 + i));
@@ -87,6 +93,20 @@ const scenarios: Record<
       await node.write(0, filled(3 * CLUSTER, 9));
       await vmState(node, 'vm', 14, 'vm2');
       await node.deleteSnapshot('vm2');
+    },
+  },
+  'VM state, compressed, shared and replaced': {
+    setup: (node) => node.write(0, filled(10 * CLUSTER, 1)),
+    steps: async (node) => {
+      const compress = { workers: 1 };
+      await vmState(node, 'vm', 40, undefined, { compress });
+      await vmState(node, 'vm2', 40, 'vm', { compress });
+      await node.write(0, filled(3 * CLUSTER, 9));
+      await vmState(node, 'vm', 44, 'vm2');
+      await node.deleteSnapshot('vm2');
+      const writer = await node.createVmState({ compress });
+      await writer.writeClusters(0, filled(30 * CLUSTER, 7));
+      await writer.replace!('vm', 30 * CLUSTER);
     },
   },
   'a refcount table that grows': {

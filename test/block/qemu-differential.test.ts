@@ -193,7 +193,8 @@ class History {
   }
 
   async #vmState(name: string, clusters: number, share: string): Promise<void> {
-    const writer = await this.node.createVmState();
+    const compress = { workers: 1 };
+    const writer = await this.node.createVmState(clusters % 2 === 0 ? { compress } : {});
     const bytes = writer.clusterBytes;
     const vm = Buffer.alloc(clusters * bytes);
     const from = this.saved.get(share)?.vm ?? Buffer.alloc(0);
