@@ -10,6 +10,8 @@ const GRANULE_SHIFT = 6;
 const GRANULES = 4096 >> GRANULE_SHIFT;
 /** Writes to a code page that may go the slow way before its records are dropped, so that it becomes a plain data page. */
 const WRITES_BEFORE_DROP = 512;
+/** What a write counts that hit decoded code. */
+const HIT_WEIGHT = 16;
 
 export class RecordPool {
   readonly #mem: PhysicalMemory;
@@ -140,17 +142,24 @@ export class RecordPool {
     for (let g = from >> GRANULE_SHIFT; g <= (to - 1) >> GRANULE_SHIFT; g++) {
       if (this.#granules[index * GRANULES + g] !== 0) hit = true;
     }
-    if (!hit) {
-      if (++this.#writes[index]! < WRITES_BEFORE_DROP) return;
-      this.#release(index);
-      this.onDrop();
-      return;
-    }
+    if (hit) this.#forgetRange(records, index, from, to);
+    this.#writes[index]! += hit ? HIT_WEIGHT : 1;
+    if (this.#writes[index]! < WRITES_BEFORE_DROP) return;
+    this.#writes[index] = 0;
+    // A page that was executed since the last look keeps its records; one that is only written was code once, and is data now.
+    if (this.#entered[index] !== 0) this.#entered[index] = 0;
+    else this.#release(index);
+    this.onDrop();
+  }
+
+  /**
+   * An instruction that reaches into the bytes may begin up to 14 bytes before them. Only the handler is cleared: the instruction
+   * that is writing still needs its own record.
+   */
+  #forgetRange(records: number, index: number, from: number, to: number): void {
     this.invalidations++;
     this.#versions[index]!++;
     this.onInvalidate(records, false);
-    // An instruction that reaches into the bytes may begin up to 14 bytes before them. Only the handler is cleared: the
-    // instruction that is writing still needs its own record.
     for (let o = Math.max(0, from - 14); o < to; o++) this.#i32[(records + (o << L.RECORD_SHIFT)) >> 2] = 0;
   }
 

@@ -51,6 +51,7 @@ export class Dynamic extends Emitter {
 
   /** Writes the handler for one operation in one shape. */
   handler(operation: string, shape: Shape): void {
+    this.operation = operation;
     this.size = shape.size;
     this.form = shape.form;
     this.general = shape.general;
@@ -91,6 +92,19 @@ export class Dynamic extends Emitter {
   }
   imm(): Node {
     return load('ld32', REC, L.R_IMM);
+  }
+
+  #field(field: 'reg' | 'rm'): Node {
+    return load('ld16u', REC, field === 'rm' ? L.R_R1 : L.R_R2);
+  }
+  vectorRegister(field: 'reg' | 'rm', base: number): Node {
+    return this.let(this.add(this.shl(this.#field(field), constant(4)), constant(base)));
+  }
+  generalRegister(field: 'reg' | 'rm'): Node {
+    return load('ld32', this.shl(this.#field(field), constant(3)), L.REGS);
+  }
+  setGeneralRegister(field: 'reg' | 'rm', v: Node): void {
+    this.out.store(32, this.shl(this.#field(field), constant(3)), L.REGS, v);
   }
 
   // ---- addresses

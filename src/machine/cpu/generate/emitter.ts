@@ -23,10 +23,21 @@ export interface Shape {
   readonly far: boolean;
 }
 
+/** Plain loads by size in bits. */
+export const LOADS: Readonly<Record<number, string>> = {
+  8: 'ld8u',
+  16: 'ld16u',
+  32: 'ld32',
+  64: 'ld64',
+  128: 'ldv',
+};
+
 const CARRY_MASK = 0xc0000008 | 0;
 
 export abstract class Emitter {
   readonly out: FunctionWriter;
+  /** Name of the operation; a cold one of that name may take over. */
+  operation = '';
   size = 32;
   form = '';
   general = false;
@@ -173,6 +184,23 @@ export abstract class Emitter {
   /** Instructions that this slice may still execute, this one included. */
   abstract budget(): Node;
   abstract charge(n: Node): void;
+
+  // Operands of SIMD instructions: R1 and R2 of their records hold the numbers of the r/m and of the reg field.
+
+  /** Address of the MMX (`base` L.FPU_REGS) or XMM (L.XMM) register in a field of ModRM. */
+  abstract vectorRegister(field: 'reg' | 'rm', base: number): Node;
+  /** The 32-bit general register there. */
+  abstract generalRegister(field: 'reg' | 'rm'): Node;
+  abstract setGeneralRegister(field: 'reg' | 'rm', v: Node): void;
+  /** Hands over to the cold operation if `blocked()`. A unit asks once a block: only cold operations change what it depends on. */
+  guard(_key: string, blocked: () => Node): void {
+    this.out.if(blocked(), () => this.cold(this.operation));
+  }
+  /** The FPU goes from x87 to MMX use, or (`empty`) back: TOP 0, all registers in use or none. */
+  setMmxTags(empty: boolean): void {
+    this.setState(L.FPU_TOP, constant(0));
+    this.setState(L.FPU_TAGS, constant(empty ? 0xff : 0));
+  }
 
   raise(vector: number, error = -1): void {
     this.out.drop(this.slow('raise', constant(vector), constant(error)));
@@ -334,20 +362,26 @@ export abstract class Emitter {
   probe(linear: Node, write: boolean): { host: Node; miss: Node } {
     return this.tlb(linear, 8, write);
   }
-  loadLinear(bits: number, linear: Node): Node {
+  /** `op`: how it is loaded, if not as an integer or vector of that size. */
+  loadLinear(bits: number, linear: Node, op = LOADS[bits]!): Node {
     const { host, miss } = this.tlb(linear, bits, false);
     this.out.if(miss, () => {
       this.out.set(host, this.slow('read', linear, constant(bits)));
       this.out.if(this.eqz(host), () => this.fault());
     });
-    return this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0));
+    return this.let(load(op, host, 0));
   }
+  /** `v`: an integer of up to 64 bits, or a vector of 128. */
   storeLinear(bits: number, linear: Node, v: Node): void {
     const value = this.let(v);
     const { host, miss } = this.tlb(linear, bits, true);
     this.out.if(
       miss,
-      () => this.out.if(this.slow('write', linear, constant(bits), value), () => this.fault()),
+      () => {
+        if (bits > 32) this.out.store(bits, constant(L.BOUNCE), 0, value);
+        const word = bits > 32 ? constant(0) : value;
+        this.out.if(this.slow('write', linear, constant(bits), word), () => this.fault());
+      },
       () => this.out.store(bits, host, 0, value),
     );
   }
@@ -358,7 +392,7 @@ export abstract class Emitter {
       this.out.set(host, this.slow('modify', linear, constant(bits)));
       this.out.if(this.eqz(host), () => this.fault());
     });
-    const r = f(this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0)));
+    const r = f(this.let(load(LOADS[bits]!, host, 0)));
     this.out.store(bits, host, 0, r);
     this.out.if(binary('ltu', host, constant(L.BOUNCE_END)), () => {
       this.out.drop(this.slow('commit', linear, constant(bits)));

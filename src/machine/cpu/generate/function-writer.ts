@@ -1,6 +1,6 @@
 /** Writes one WebAssembly function body from nodes and statements. Temporaries are pooled by type. */
 import { CodeBuffer } from '../wasm/code-buffer.ts';
-import { I32, I64, V128 } from '../wasm/module-writer.ts';
+import { F32, F64, I32, I64, V128 } from '../wasm/module-writer.ts';
 import type { Node, NodeType } from './node.ts';
 
 const BINARY: Readonly<Record<string, number>> = {
@@ -52,6 +52,7 @@ const BINARY: Readonly<Record<string, number>> = {
 const UNARY: Readonly<Record<string, number>> = {
   eqz: 0x45,
   clz: 0x67,
+  ctz64: 0x7a,
   ctz: 0x68,
   popcnt: 0x69,
   sx8: 0xc0,
@@ -61,20 +62,36 @@ const UNARY: Readonly<Record<string, number>> = {
   extends: 0xac,
   extendu: 0xad,
 };
-const LOAD: Readonly<Record<string, number>> = { ld32: 0x28, ld64: 0x29, ld8u: 0x2d, ld16u: 0x2f };
+const LOAD: Readonly<Record<string, number>> = {
+  ld32: 0x28,
+  ld64: 0x29,
+  ld8u: 0x2d,
+  ld16u: 0x2f,
+  ldf32: 0x2a,
+  ldf64: 0x2b,
+};
 const STORE: Readonly<Record<number, number>> = { 8: 0x3a, 16: 0x3b, 32: 0x36, 64: 0x37 };
+/** Vector loads, behind FD. */
+const LOAD_VECTOR: Readonly<Record<string, number>> = { ldv: 0, ldv32: 92, ldv64: 93 };
+const STORE_VECTOR = 11;
 
-const TYPES: readonly NodeType[] = ['i32', 'i64', 'v128'];
-const TYPE_CODES: Readonly<Record<NodeType, number>> = { i32: I32, i64: I64, v128: V128 };
+const TYPES: readonly NodeType[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
+const TYPE_CODES: Readonly<Record<NodeType, number>> = { i32: I32, i64: I64, f32: F32, f64: F64, v128: V128 };
 
 /** Temporaries of a pool are numbered from here, so that they are told from parameters until finish(). */
-const POOL_BASE: Readonly<Record<NodeType, number>> = { i32: 1000, i64: 2000, v128: 3000 };
+const POOL_BASE: Readonly<Record<NodeType, number>> = {
+  i32: 1000,
+  i64: 2000,
+  f32: 3000,
+  f64: 4000,
+  v128: 5000,
+};
 
 export class FunctionWriter {
   readonly code = new CodeBuffer();
   readonly #params: number;
-  readonly #used: Record<NodeType, number> = { i32: 0, i64: 0, v128: 0 };
-  readonly #most: Record<NodeType, number> = { i32: 0, i64: 0, v128: 0 };
+  readonly #used: Record<NodeType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 };
+  readonly #most: Record<NodeType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 };
   /** Positions of local numbers to patch: [byte position, pooled number]. Each takes two bytes (padded LEB). */
   readonly #patches: [number, number][] = [];
   /** Open blocks, for branch distances. */
@@ -137,20 +154,45 @@ export class FunctionWriter {
         code.u8(0x10);
         code.leb(v.n);
         return;
-      case 'ldv':
-        this.emit(v.a!);
+      case 'vector':
+        for (const operand of v.args!) this.emit(operand);
         code.u8(0xfd);
-        code.leb(0);
-        code.u8(0);
         code.leb(v.n);
+        for (const byte of v.lanes ?? []) code.u8(byte);
+        return;
+      case 'float':
+        for (const operand of v.args!) this.emit(operand);
+        code.u8(v.n);
+        return;
+      case 'const-f32':
+      case 'const-f64':
+        this.#floatConstant(v);
         return;
       default:
         this.#operator(v);
     }
   }
 
+  #floatConstant(v: Node): void {
+    const wide = v.type === 'f64';
+    const bytes = new DataView(new ArrayBuffer(8));
+    if (wide) bytes.setFloat64(0, v.n, true);
+    else bytes.setFloat32(0, v.n, true);
+    this.code.u8(wide ? 0x44 : 0x43);
+    for (let i = 0; i < (wide ? 8 : 4); i++) this.code.u8(bytes.getUint8(i));
+  }
+
   #operator(v: Node): void {
     const code = this.code;
+    const vectorLoad = LOAD_VECTOR[v.op];
+    if (vectorLoad !== undefined) {
+      this.emit(v.a!);
+      code.u8(0xfd);
+      code.leb(vectorLoad);
+      code.u8(0);
+      code.leb(v.n);
+      return;
+    }
     const load = LOAD[v.op];
     if (load !== undefined) {
       this.emit(v.a!);
@@ -183,20 +225,16 @@ export class FunctionWriter {
     this.#localIndex(local.n);
   }
 
-  /** Stores the low `bits` of value at address + offset. */
+  /** Stores the low `bits` of an integer, or all of a float or vector, at address + offset. */
   store(bits: number, address: Node, offset: number, value: Node): void {
     this.emit(address);
     this.emit(value);
-    this.code.u8(STORE[bits]!);
-    this.code.u8(0);
-    this.code.leb(offset);
-  }
-
-  storeV(address: Node, offset: number, value: Node): void {
-    this.emit(address);
-    this.emit(value);
-    this.code.u8(0xfd);
-    this.code.leb(11);
+    if (value.type === 'v128') {
+      this.code.u8(0xfd);
+      this.code.leb(STORE_VECTOR);
+    } else if (value.type === 'f32') this.code.u8(0x38);
+    else if (value.type === 'f64') this.code.u8(0x39);
+    else this.code.u8(STORE[bits]!);
     this.code.u8(0);
     this.code.leb(offset);
   }

@@ -55,8 +55,9 @@ export function formOf(definition: Definition, memory: boolean): string {
   let form = '';
   for (const o of definition.operands) {
     const letter = o[0]!;
-    if (letter === 'E' || letter === 'M' || letter === 'O') form += memory ? 'M' : 'R';
-    else if (letter === 'G' || letter === 'Z' || o === 'AL' || o === 'eAX') form += 'R';
+    if ('EMOWQ'.includes(letter)) form += memory ? 'M' : 'R';
+    else if ('VPUN'.includes(letter) || letter === 'G' || letter === 'Z' || o === 'AL' || o === 'eAX')
+      form += 'R';
     else if (letter === 'I' || o === '1') form += 'I';
     else if (letter === 'J') form += 'J';
     else if (o === 'CL') form += 'C';
@@ -64,8 +65,14 @@ export function formOf(definition: Definition, memory: boolean): string {
   return form;
 }
 
+/** MMX and SSE: records hold register numbers as those of cold operations do, so that these can take over. */
+export function isSimd(definition: Definition): boolean {
+  return definition.operation === 'movnti' || definition.operands.some((o) => /^[PQVWNU]/.test(o));
+}
+
 /** Size in bits: 0 for "by operand size". */
 export function sizeOf(definition: Definition): number {
+  if (isSimd(definition)) return 32;
   const letter = definition.implied !== '' ? definition.implied : definition.operands[0]?.slice(-1);
   const first = definition.operands[0];
   if (definition.implied === '' && (first === 'AL' || first === 'CL')) return 8;
@@ -109,8 +116,9 @@ export function operationNames(definition: Definition): string[] {
 function shapes(definition: Definition, operation: string, size: number): Shape[] {
   const plain = { size, indexed: false, general: false, far: false };
   const result: Shape[] = [];
-  const hasRm = definition.operands.some((o) => o[0] === 'E');
-  const hasMemory = definition.operands.some((o) => o[0] === 'E' || o[0] === 'M' || o[0] === 'O');
+  const simd = isSimd(definition);
+  const hasRm = definition.operands.some((o) => 'EWQ'.includes(o[0]!));
+  const hasMemory = hasRm || definition.operands.some((o) => o[0] === 'M' || o[0] === 'O');
   if (hasRm || !hasMemory) {
     const form = formOf(definition, false);
     if (RELATIVE.test(form)) {
@@ -123,8 +131,9 @@ function shapes(definition: Definition, operation: string, size: number): Shape[
   }
   if (hasMemory) {
     const form = formOf(definition, true);
-    result.push({ ...plain, form }, { ...plain, form, general: true });
-    if (definition.operands.some((o) => o[0] === 'E' || o[0] === 'M')) {
+    result.push({ ...plain, form, general: true });
+    if (!simd) result.push({ ...plain, form });
+    if (simd || definition.operands.some((o) => o[0] === 'E' || o[0] === 'M')) {
       result.push({ ...plain, form, indexed: true });
     }
   }

@@ -2,7 +2,7 @@
  * Expression nodes: what semantics are written in. Pure values; the function writer turns them into WebAssembly.
  * Constants fold as they are made, so that definitions need no special cases for known operands.
  */
-export type NodeType = 'i32' | 'i64' | 'v128';
+export type NodeType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
 
 export interface Node {
   readonly op: string;
@@ -13,6 +13,8 @@ export interface Node {
   /** Constant, local number, memory offset, function index or lane. */
   readonly n: number;
   readonly args?: readonly Node[];
+  /** Bytes behind a vector operation's opcode: lane numbers, a constant. */
+  readonly lanes?: readonly number[];
 }
 
 export const constant = (n: number): Node => ({ op: 'const', type: 'i32', n: n | 0 });
@@ -55,11 +57,41 @@ export function unary(op: string, a: Node, type: NodeType = 'i32'): Node {
   return { op, type, a, n: 0 };
 }
 
-/** Load from `a` + offset. `op`: ld8u, ld16u, ld32, ld64, ldv; alignment is not promised. */
+const LOAD_TYPES: Readonly<Record<string, NodeType>> = {
+  ld64: 'i64',
+  ldf32: 'f32',
+  ldf64: 'f64',
+  ldv: 'v128',
+  ldv64: 'v128',
+  ldv32: 'v128',
+};
+
+/**
+ * Load from `a` + offset. `op`: ld8u, ld16u, ld32, ld64, ldf32, ldf64, ldv, or ldv64 and ldv32: the low part of a vector, the rest 0.
+ * Alignment is not promised.
+ */
 export function load(op: string, a: Node, offset: number): Node {
-  const type = op === 'ld64' ? 'i64' : op === 'ldv' ? 'v128' : 'i32';
-  return { op, type, a, n: offset };
+  return { op, type: LOAD_TYPES[op] ?? 'i32', a, n: offset };
 }
+
+/** A vector operation (opcode behind the FD prefix; see vector-ops.ts). */
+export function vector(
+  opcode: number,
+  type: NodeType,
+  operands: readonly Node[],
+  lanes?: readonly number[],
+): Node {
+  const node = { op: 'vector', type, n: opcode, args: operands };
+  return lanes === undefined ? node : { ...node, lanes };
+}
+
+/** An operation of one opcode byte on floats. */
+export function float(opcode: number, type: NodeType, ...operands: Node[]): Node {
+  return { op: 'float', type, n: opcode, args: operands };
+}
+
+/** A constant float. */
+export const constantFloat = (n: number, type: 'f32' | 'f64'): Node => ({ op: `const-${type}`, type, n });
 
 /** c ? a : b. */
 export function select(c: Node, a: Node, b: Node): Node {

@@ -153,11 +153,31 @@ function bulkFill(s: Emitter, count: Node): void {
   const bytes = s.let(s.mul(run, s.k(s.size / 8)));
   const low = s.let(s.and(v, s.k(0xff)));
   const uniform = s.eq(v, s.mul(low, s.k(s.size === 32 ? 0x01010101 : s.size === 16 ? 0x0101 : 1)));
-  const clean = s.and(s.and(s.eqz(to.miss), uniform), s.eqz(backwards(s)));
+  const clean = s.and(s.eqz(to.miss), s.eqz(backwards(s)));
   s.out.if(s.and(clean, s.bin('gts', run, s.k(3))), () => {
-    s.out.memoryFill(to.host, low, bytes);
+    s.out.if(
+      uniform,
+      () => s.out.memoryFill(to.host, low, bytes),
+      () => fillPattern(s, to.host, v, bytes),
+    );
     s.setReg(7, s.add(di, bytes));
     finishRun(s, count, run);
+  });
+}
+
+/** One element, then copies of what is there, twice as much each time. */
+function fillPattern(s: Emitter, host: Node, v: Node, bytes: Node): void {
+  s.out.store(s.size, host, 0, v);
+  const done = s.temp();
+  s.out.set(done, s.k(s.size / 8));
+  s.out.loop((again) => {
+    s.out.if(s.bin('ltu', done, bytes), () => {
+      const rest = s.let(s.sub(bytes, done));
+      const part = s.let(s.sel(s.bin('ltu', rest, done), rest, done));
+      s.out.memoryCopy(s.add(host, done), host, part);
+      s.out.set(done, s.add(done, part));
+      again();
+    });
   });
 }
 
