@@ -1,7 +1,9 @@
 // The first thing a machine does: SeaBIOS and our own BIOS without a drive, and with the demo disk.
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { boot, type FirmwareName } from '../support/vm.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 const demo = join(import.meta.dirname, '../../images/demo/demo.img');
 

@@ -1,7 +1,9 @@
 // GRUB from floppy and CD, with both firmwares: the rescue media to their menus, Debian's kernel to a shell.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { boot, type FirmwareName } from '../support/vm.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 const MENU = /GNU GRUB[\s\S]*Memtest86\+[\s\S]*Press enter to boot the selected OS/;
 

@@ -3,10 +3,12 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { requireProgram } from '../support/programs.ts';
 import { boot, type FirmwareName } from '../support/vm.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 const SIZE = '640x480';
 const hasQemu = requireProgram('qemu-system-i386');

@@ -3,11 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { requireProgram } from '../support/programs.ts';
 import { qemuCheck, run } from '../support/qemu-img.ts';
 import { boot, type FirmwareName, type TestVm } from '../support/vm.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 /** Start of the second partition: the first begins at 1 MiB and has 24 MiB. */
 const ROOT_START = 25 << 20;

@@ -1,7 +1,9 @@
 // Guests that are no operating systems: memtest86+ uses PAE paging and SMBus, iPXE switches modes all the time.
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { boot } from '../support/vm.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 test.skipIf(!haveGuests('memtest86+.iso'))(
   'memtest86+ tests the memory it was given and finds no error',
