@@ -23,6 +23,9 @@ const icountVmState: VmState<IcountState> = {
   fields: { icountBias: i64({ name: 'qemu_icount_bias' }), icount: i64({ name: 'qemu_icount' }) },
 };
 
+/** Latest virtual time accepted from a snapshot, ns: 52 days. Deadlines behind it are still safe integers. */
+const MAX_TIME = 2 ** 52;
+
 export class TimerSection implements Device<TimersState> {
   readonly name: string = 'timer';
   readonly vmstate: VmState<TimersState, 'icount'>;
@@ -71,6 +74,19 @@ export class TimerSection implements Device<TimersState> {
     const shift = this.#clock.icount?.shift ?? 0;
     this.state.icount.icount = count;
     this.state.icount.icountBias = now - count * 2 ** shift;
+  }
+
+  validate(candidate: TimersState): string | undefined {
+    const { cpuClockOffset, cpuTicksOffset, icount } = candidate;
+    if (cpuClockOffset < 0 || cpuClockOffset > MAX_TIME) {
+      return `cpu_clock_offset: found ${cpuClockOffset}, expected 0 to ${MAX_TIME}`;
+    }
+    if (Math.abs(cpuTicksOffset) > MAX_TIME) {
+      return `cpu_ticks_offset: found ${cpuTicksOffset}, expected at most ${MAX_TIME}`;
+    }
+    const most = MAX_TIME / 2 ** (this.#clock.icount?.shift ?? 0);
+    if (icount.icount > most) return `qemu_icount: found ${icount.icount}, expected at most ${most}`;
+    return undefined;
   }
 
   afterLoad(): void {
