@@ -140,7 +140,8 @@ export class Snapshots {
   async #standOn(node: SnapshotNode, info: SnapshotInfo, index: RamIndex): Promise<void> {
     this.#fresh = false;
     this.#base = undefined;
-    const handle = await node.openVmState?.(info.id);
+    // The snapshot is made, whatever happens here: without its map the next save is a full one.
+    const handle = await node.openVmState?.(info.id).catch(() => undefined);
     if (handle !== undefined) this.#base = { node, handle, index, opened: undefined };
   }
 

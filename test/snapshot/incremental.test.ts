@@ -98,6 +98,30 @@ describe.skipIf(!hasChurn)('incremental savevm', () => {
     expect(qemuCheck(image, true).corruptions).toBe(0);
   });
 
+  for (const clusterBytes of [512, 4096, 2 << 20]) {
+    it(`and lazy loadvm with clusters of ${clusterBytes} bytes`, { timeout: 120 * SECONDS }, async () => {
+      const image = join(folder.path, `clusters-${clusterBytes}.qcow2`);
+      makeChurnImage(image, clusterBytes);
+      const pc = await bootChurn(image);
+      const saved = new Map<string, Fingerprint>();
+      for (const tag of ['a', 'b', 'c']) {
+        await runFor(pc, 100_000);
+        await pc.machine.savevm(tag);
+        saved.set(tag, await fingerprint(pc));
+      }
+      await pc.machine.delvm('b');
+      for (const tag of ['a', 'c', 'a']) {
+        await pc.machine.loadvm(tag);
+        expectSame(await fingerprint(pc), saved.get(tag)!);
+      }
+      await pc.quit();
+      expect(qemuCheck(image)).toMatchObject({ corruptions: 0, leaks: 0 });
+      await using other = await openChurn(image, { loadvm: 'c' });
+      expect(other.machine.absentGroups).toBeGreaterThan(0);
+      expectSame(await fingerprint(other), saved.get('c')!);
+    });
+  }
+
   it('a cancelled savevm leaves nothing', { timeout: 60 * SECONDS }, async () => {
     const image = join(folder.path, 'cancel.qcow2');
     makeChurnImage(image);
