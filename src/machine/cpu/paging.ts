@@ -56,6 +56,8 @@ function translateLegacy(c: CpuState, linear: number, write: number, user: numbe
   const pde = mem.read32(pdeAt);
   if ((pde & PTE_P) === 0) pageFault(c, linear, 0, write, user);
   if ((pde & PTE_PS) !== 0 && (c.get(L.CR4) & CR4_PSE) !== 0) {
+    // Bits 13–20 are address bits 32–39 (PSE-36), bit 21 is reserved.
+    if ((pde & 0x200000) !== 0) pageFault(c, linear, PF_PRESENT | PF_RESERVED, write, user);
     if (!allowed(c, pde, write, user)) pageFault(c, linear, PF_PRESENT, write, user);
     const set = pde | PTE_A | (write !== 0 ? PTE_D : 0);
     if (set !== pde) mem.write32(pdeAt, set);

@@ -19,6 +19,7 @@ start:
  mov ss,ax
  mov esp,STACK
  mov dword [next],ROMBASE
+ fninit
  jmp run
 
 ; ---- entries of all vectors, 16 bytes each, at 0x21000
@@ -169,6 +170,9 @@ tables:
  mov ecx,8
  rep stosd
  mov dword [PD],PT+7
+ mov edi,0x27f00
+ mov ecx,0x1200/4
+ rep stosd
  mov edi,PT
  mov eax,7
 .one: mov [edi],eax
@@ -240,10 +244,14 @@ report:
  mov esi,PT
  mov ecx,64
  call digest
+ mov esi,0xd000
+ mov ecx,0x1000/4
+ call digest
  mov al,10
  out 0xe9,al
  ret
-; vector, frame of six, EAX ECX EDX EBX EBP ESI EDI, ESP, SS DS ES FS GS, TR, LDT, CR0, CR2
+; vector, frame of six, EAX ECX EDX EBX EBP ESI EDI, ESP, SS DS ES FS GS, TR, LDT, CR0, CR2; digests: tables, TSSs,
+; page directory and table, data at 0xd000
 order: db 9, 10,11,12,13,14,15, 8,7,6,5,3,2,1, 16,17,0,18,19,20,21,22,23,24,255
 
 finish:

@@ -1,5 +1,6 @@
 /** Runs the sweep's ROM on our CPU, in Bochs and in QEMU: lines of what each case gave. */
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +18,18 @@ function linesOf(text: string): string[] {
     .map((line) => line.slice(line.indexOf('@') + 1).trim());
 }
 
+/** Our CPU after the sweep: its lines, instructions executed, digest of RAM. `slice`: instructions a run() call. */
+export interface OurRun {
+  readonly lines: string[];
+  readonly instructions: number;
+  readonly ram: string;
+}
+
 export function runOurs(rom: Uint8Array): string[] {
+  return runSliced(rom, () => 1e9).lines;
+}
+
+export function runSliced(rom: Uint8Array, slice: () => number, jit = true): OurRun {
   const out: number[] = [];
   const c = bareCpu(16 << 20, {
     ...EMPTY_BUS,
@@ -25,15 +37,18 @@ export function runOurs(rom: Uint8Array): string[] {
       if (port === 0xe9) out.push(value);
     },
   });
+  c.jit.enabled = jit;
   const at = c.mem.ramAddress + (8 << 20);
   c.u8.set(rom, at);
   c.mem.addRom(0x100000000 - rom.length, at, rom.length);
   c.mem.addRom(0xf0000, at + rom.length - 0x10000, 0x10000);
   c.reset();
-  const reason = c.run(4e9);
+  let reason = c.run(slice());
+  while (reason === 'budget') reason = c.run(slice());
   const text = Buffer.from(out).toString('latin1');
   if (!text.includes('END\n')) throw new Error(`our CPU: ${reason} behind ${text.slice(-400)}`);
-  return linesOf(text);
+  const ram = createHash('sha256').update(c.u8.subarray(c.mem.ramAddress, c.mem.ramAddress + 0x100000));
+  return { lines: linesOf(text), instructions: c.instructions, ram: ram.digest('hex') };
 }
 
 /** Runs until the end of the program, of the log in `file`, or of a minute. */
