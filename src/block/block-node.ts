@@ -66,9 +66,8 @@ export interface Snapshotting {
   openVmState?(idOrTag: string): Promise<VmStateHandle>;
 }
 
-/** {@link VmStateHandle.hostOffsets} of a cluster that reads as zero, and of one that is compressed. */
+/** {@link VmStateHandle.hostOffsets} of a cluster that reads as zero. */
 export const CLUSTER_ZERO = 0;
-export const CLUSTER_COMPRESSED = -1;
 
 /**
  * The VM state of one snapshot, mapped. It stays as it is for as long as the snapshot is there: whoever deletes or
@@ -77,7 +76,7 @@ export const CLUSTER_COMPRESSED = -1;
 export interface VmStateHandle {
   readonly info: SnapshotInfo;
   readonly clusterBytes: number;
-  /** Where each cluster lies, bytes from the file's start; or CLUSTER_ZERO, CLUSTER_COMPRESSED. */
+  /** Where each cluster lies, bytes from the file's start; negated for a compressed one; or CLUSTER_ZERO. */
   readonly hostOffsets: Float64Array;
   /** False once the snapshot was deleted or replaced. */
   readonly alive: boolean;

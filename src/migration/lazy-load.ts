@@ -6,7 +6,7 @@ import type { VmStateHandle } from '../block/block-node.ts';
 import type { Crc32 } from './crc32.ts';
 import { type DecodedSections, decodeDeviceSections } from './device-sections.ts';
 import { MigrationError } from './errors.ts';
-import { unitHostOffset } from './lazy-plan.ts';
+import { isSameUnit } from './lazy-plan.ts';
 import type { LoadVmStateOptions } from './load-vmstate.ts';
 import { noticesOf } from './load-vmstate.ts';
 import type { MigratableMachine } from './machine.ts';
@@ -106,9 +106,7 @@ export function differingGroups(target: OpenSnapshot, base: RamBase | undefined)
       if (mine === wanted) flags[group] = 0;
       continue;
     }
-    const host = unitHostOffset(target.handle, unitBytes, wanted);
-    // The same place in the file: a shared cluster.
-    if (host !== 0 && host === unitHostOffset(base.handle, unitBytes, mine)) flags[group] = 0;
+    if (isSameUnit(target.handle, wanted, base.handle, mine, unitBytes)) flags[group] = 0;
   }
   return flags;
 }

@@ -2,7 +2,7 @@
  * In which order the rest of a lazily loaded RAM is read: the working set first, then all else, both by place in the file,
  * neighbours in one request. Small gaps within the working set are read too and thrown away: cheaper than a seek.
  */
-import { CLUSTER_COMPRESSED, CLUSTER_ZERO, type VmStateHandle } from '../block/block-node.ts';
+import { CLUSTER_ZERO, type VmStateHandle } from '../block/block-node.ts';
 import type { RamIndex } from './trailer.ts';
 
 /** Gap between two clusters of the working set that is read over, bytes. */
@@ -24,11 +24,27 @@ export function unitHostOffset(handle: VmStateHandle, unitBytes: number, unit: n
   const { clusterBytes, hostOffsets } = handle;
   const clusters = unitBytes / clusterBytes;
   const first = hostOffsets[unit * clusters] ?? CLUSTER_ZERO;
-  if (first === CLUSTER_ZERO || first === CLUSTER_COMPRESSED) return 0;
+  if (first <= 0) return 0;
   for (let i = 1; i < clusters; i++) {
     if (hostOffsets[unit * clusters + i] !== first + i * clusterBytes) return 0;
   }
   return first;
+}
+
+/** Whether two units of one image are the same clusters, compressed or not. */
+export function isSameUnit(
+  a: VmStateHandle,
+  unitOfA: number,
+  b: VmStateHandle,
+  unitOfB: number,
+  unitBytes: number,
+): boolean {
+  const clusters = unitBytes / a.clusterBytes;
+  for (let i = 0; i < clusters; i++) {
+    const place = a.hostOffsets[unitOfA * clusters + i] ?? CLUSTER_ZERO;
+    if (place === CLUSTER_ZERO || place !== b.hostOffsets[unitOfB * clusters + i]) return false;
+  }
+  return true;
 }
 
 /** `wanted`: groups with a unit. `workingSet`: rank by group, 0 for none. */

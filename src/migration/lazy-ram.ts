@@ -255,7 +255,7 @@ export class LazyRam {
   /** Where a unit's first cluster lies in the file. */
   #hostOffset(unit: number): number {
     const { handle, index } = this.#o;
-    return handle.hostOffsets[(unit * index.geometry.unitBytes) / handle.clusterBytes] ?? 0;
+    return Math.abs(handle.hostOffsets[(unit * index.geometry.unitBytes) / handle.clusterBytes] ?? 0);
   }
 
   #damaged(group: number, unit: number, found: number): MigrationError {

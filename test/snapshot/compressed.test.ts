@@ -2,7 +2,6 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLUSTER_COMPRESSED } from '../../src/block/block-node.ts';
 import { openImage } from '../../src/block/open.ts';
 import type { Qcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { Pc } from '../support/pc.ts';
@@ -38,7 +37,7 @@ async function kinds(image: string, tag: string): Promise<{ compressed: number; 
   const node = (await openImage(image, { readOnly: true, forceShare: true })) as Qcow2;
   const { hostOffsets } = await node.openVmState(tag);
   await node.close();
-  const compressed = hostOffsets.filter((offset) => offset === CLUSTER_COMPRESSED).length;
+  const compressed = hostOffsets.filter((offset) => offset < 0).length;
   return { compressed, raw: hostOffsets.filter((offset) => offset > 0).length };
 }
 
@@ -68,6 +67,8 @@ describe.skipIf(!hasQemu || !hasSeabios)('compressed snapshots', () => {
         rams.set('raw', await pc.readMemory(0, MEMORY_MIB << 20));
         for (const tag of ['one', 'two', 'raw', 'one']) {
           await machine.loadvm(tag);
+          // What it shares with 'one', which was loaded before, need not be read.
+          if (tag === 'two') expect(machine.absentGroups).toBeLessThan(8);
           await machine.finishLoad();
           expect(Buffer.compare(await pc.readMemory(0, MEMORY_MIB << 20), rams.get(tag)!)).toBe(0);
           await machine.loadvm(tag, { lazy: false });

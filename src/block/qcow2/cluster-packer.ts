@@ -112,12 +112,24 @@ export class ClusterPacker {
     this.#home.putCompressed(index, { offset, bytes: packed.length });
   }
 
+  /** Room for at least one more cluster: at best behind what is there, so that nothing is left unused. */
   async #nextRun(): Promise<void> {
-    await this.#flush();
     const { clusterBytes } = this.#home;
     const { offset, count } = await this.#home.reserve(Math.max(1, RUN_BYTES / clusterBytes));
-    this.#runOffset = offset;
-    this.#run = new Uint8Array(count * clusterBytes);
+    const isBehind = this.#run.length > 0 && offset === this.#runOffset + this.#run.length;
+    if (!isBehind) {
+      await this.#flush();
+      this.#runOffset = offset;
+      this.#run = new Uint8Array(count * clusterBytes);
+      return;
+    }
+    const old = this.#run;
+    const full = Math.floor(this.#position / clusterBytes) * clusterBytes;
+    if (full > 0) await this.#home.write(this.#runOffset, old.subarray(0, full));
+    this.#run = new Uint8Array(old.length - full + count * clusterBytes);
+    this.#run.set(old.subarray(full, this.#position));
+    this.#runOffset += full;
+    this.#position -= full;
   }
 
   /** Whole clusters, the rest zero: a reader takes whole sectors. */

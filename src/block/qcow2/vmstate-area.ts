@@ -5,7 +5,6 @@
  * The state begins at the first L1 entry behind the disk (qcow2 specification, "Snapshot table entry", VM state size).
  */
 import {
-  CLUSTER_COMPRESSED,
   CLUSTER_ZERO,
   type CompressOptions,
   type SnapshotInfo,
@@ -56,10 +55,10 @@ export async function vmStateTable(
   return l2 === 0 ? undefined : image.l2Cache.get(l2);
 }
 
-/** Host offset of an entry, or CLUSTER_ZERO or CLUSTER_COMPRESSED. */
+/** Host offset of an entry, negated if it is compressed, or CLUSTER_ZERO. */
 export function dataOffset(image: Qcow2Image, table: Buffer, entry: number): number {
   const kind = checkedKind(image, table, entry);
-  if (kind === COMPRESSED) return CLUSTER_COMPRESSED;
+  if (kind === COMPRESSED) return -compressedExtent(image, table, entry).offset;
   return kind === DATA ? hostOffset(image, table, entry) : CLUSTER_ZERO;
 }
 

@@ -62,7 +62,10 @@ describe.skipIf(!hasQemuImg)('VM state with its place in the file', () => {
     await writer.commit({ ...META, tag: 'b', vmStateBytes: 20 * CLUSTER });
     const [a, b] = [await node.openVmState('a'), await node.openVmState('b')];
     for (const i of shared) expect(b.hostOffsets[i]).toBe(a.hostOffsets[i]);
-    for (const [n, i] of own.entries()) expect(b.hostOffsets[i]).toBe(b.hostOffsets[0]! + n * CLUSTER);
+    // Holes first, then one piece.
+    const places = own.map((i) => b.hostOffsets[i]!);
+    const gaps = places.filter((place, n) => n > 0 && place !== places[n - 1]! + CLUSTER);
+    expect(gaps.length).toBeLessThanOrEqual(1);
     const byte = new Uint8Array(1);
     b.readSync!(6 * CLUSTER, byte);
     expect(byte[0]).toBe(103);
@@ -93,7 +96,7 @@ describe.skipIf(!hasQemuImg)('VM state with its place in the file', () => {
     const table = await vmTable(compressed);
     l2.copy(table, 0, 0, 16);
     const handle = await compressed.openVmState('a');
-    expect(handle.hostOffsets[0]).toBe(-1);
+    expect(handle.hostOffsets[0]).toBeLessThan(0);
     const bytes = new Uint8Array(CLUSTER);
     handle.readSync!(CLUSTER / 2, bytes);
     expect(bytes.every((b) => b === 7)).toBe(true);

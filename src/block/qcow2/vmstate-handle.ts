@@ -3,7 +3,7 @@
  * time when the guest touches a page, or in long runs behind its back.
  */
 import * as zlib from 'node:zlib';
-import { CLUSTER_COMPRESSED, CLUSTER_ZERO, type SnapshotInfo, type VmStateHandle } from '../block-node.ts';
+import { CLUSTER_ZERO, type SnapshotInfo, type VmStateHandle } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 import { compressedExtent, type Extent } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
@@ -28,7 +28,7 @@ export async function openVmState(
     for (let entry = 0; entry < count; entry++) {
       const host = dataOffset(image, table, entry);
       hostOffsets[first + entry] = host;
-      if (host === CLUSTER_COMPRESSED) compressed.set(first + entry, compressedExtent(image, table, entry));
+      if (host < 0) compressed.set(first + entry, compressedExtent(image, table, entry));
     }
   }
   return new Qcow2VmStateHandle(image, snapshot, l1, { hostOffsets, compressed }, inGate);
@@ -90,7 +90,7 @@ class Qcow2VmStateHandle implements VmStateHandle {
       if (host > 0) {
         bytes = Math.min(target.length - done, this.#runBytes(index) - within);
         this.#image.file.readSync!(host + within, target.subarray(done, done + bytes));
-      } else if (host === CLUSTER_COMPRESSED) {
+      } else if (host < 0) {
         target.set(this.#expand(index).subarray(within, within + bytes), done);
       } else target.fill(0, done, done + bytes);
       done += bytes;

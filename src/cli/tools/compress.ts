@@ -1,5 +1,5 @@
 /** Compresses the VM state of a snapshot that is there already, QEMU's or ours, cluster by cluster. */
-import { CLUSTER_COMPRESSED, CLUSTER_ZERO, type SnapshotInfo } from '../../block/block-node.ts';
+import { CLUSTER_ZERO, type SnapshotInfo } from '../../block/block-node.ts';
 import { BlockError } from '../../block/errors.ts';
 import type { SnapshotNode, ToolOutput } from './tool.ts';
 
@@ -24,7 +24,7 @@ export async function compressSnapshot(
     const todo: number[] = [];
     const already: number[] = [];
     for (const [index, host] of hostOffsets.entries()) {
-      if (host === CLUSTER_COMPRESSED) already.push(index);
+      if (host < 0) already.push(index);
       else if (host !== CLUSTER_ZERO) todo.push(index);
     }
     await writer.shareClusters(already, info.id, already);
