@@ -334,7 +334,7 @@ export function helpText(): string {
     });
     return `${title}:\n${lines.join('\n')}\n`;
   });
-  return `${VERSION_TEXT}\nusage: ambervm [options] [disk_image]\n\n${sections.join('\n')}`;
+  return `${VERSION_TEXT}\nusage: ambervm [options] [disk_image]\n       ambervm vmstate|snapshot|img help\n\n${sections.join('\n')}`;
 }
 
 function showHelp(): never {
