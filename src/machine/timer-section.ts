@@ -26,6 +26,11 @@ const icountVmState: VmState<IcountState> = {
 /** Latest virtual time accepted from a snapshot, ns: 52 days. Deadlines behind it are still safe integers. */
 const MAX_TIME = 2 ** 52;
 
+/** A rate is taken from counters that ran at least this long, ns, and lie within these GHz. */
+const MIN_RATE_TIME = 1e9;
+const MIN_RATE = 0.5;
+const MAX_RATE = 8;
+
 export class TimerSection implements Device<TimersState> {
   readonly name: string = 'timer';
   readonly vmstate: VmState<TimersState, 'icount'>;
@@ -36,8 +41,13 @@ export class TimerSection implements Device<TimersState> {
   };
   readonly #clock: VirtualClock;
   readonly #instructions: { get(): number; set(value: number): void };
-  /** TSC = virtual ns + this: QEMU without -icount counts host cycles, so that a loaded counter may be ahead. */
-  #tscBias = 0;
+  /**
+   * TSC = #tscStart + (virtual ns - #tscSince) × #tscRate. It counts at 1 GHz; QEMU without -icount counts host cycles,
+   * and a guest that measured its rate there goes on at that rate here.
+   */
+  #tscStart = 0;
+  #tscSince = 0;
+  #tscRate = 1;
 
   constructor(clock: VirtualClock, instructions: { get(): number; set(value: number): void }) {
     this.#clock = clock;
@@ -61,14 +71,14 @@ export class TimerSection implements Device<TimersState> {
   }
 
   tsc(): number {
-    return this.#clock.now() + this.#tscBias;
+    return this.#tscStart + Math.floor((this.#clock.now() - this.#tscSince) * this.#tscRate);
   }
 
   reset(): void {}
 
   beforeSave(): void {
     const now = this.#clock.now();
-    this.state.cpuTicksOffset = now + this.#tscBias;
+    this.state.cpuTicksOffset = Math.floor(this.tsc());
     this.state.cpuClockOffset = now;
     const count = this.#instructions.get();
     const shift = this.#clock.icount?.shift ?? 0;
@@ -92,6 +102,15 @@ export class TimerSection implements Device<TimersState> {
   afterLoad(): void {
     if (this.state.icount.icount >= 0) this.#instructions.set(this.state.icount.icount);
     this.#clock.set(this.state.cpuClockOffset);
-    this.#tscBias = this.state.cpuTicksOffset - this.state.cpuClockOffset;
+    this.#tscStart = this.state.cpuTicksOffset;
+    this.#tscSince = this.state.cpuClockOffset;
+    this.#tscRate = this.state.icount.icount >= 0 ? 1 : this.#savedRate();
+  }
+
+  /** Both counters of a machine start at 0, so their ratio is the rate in GHz; within what processors have. */
+  #savedRate(): number {
+    const { cpuTicksOffset, cpuClockOffset } = this.state;
+    const rate = cpuTicksOffset / cpuClockOffset;
+    return cpuClockOffset >= MIN_RATE_TIME && rate > MIN_RATE && rate < MAX_RATE ? rate : 1;
   }
 }

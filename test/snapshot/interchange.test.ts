@@ -21,8 +21,8 @@ function guestScenes(): Scene[] {
 
 const isReady = hasQemu && hasSeabios;
 const scenes: readonly Scene[] = [firmwareScene, demoScene(DEMO), ...(isReady ? guestScenes() : [])];
-const SAVE_MS = 300_000;
-const HOP_MS = 180_000;
+const SAVE_MS = 600_000;
+const HOP_MS = 400_000;
 
 let folder: ReturnType<typeof temporaryFolder>;
 beforeAll(() => {
