@@ -136,8 +136,7 @@ export class CpuState {
   debugTraps = 0;
   /** Shutdown: a fault while delivering a double fault. The machine resets or stops. */
   tripleFault = false;
-  /** What CPUID says. */
-  model: CpuModel = CPU_MODELS.pentium3;
+  #model: CpuModel = CPU_MODELS.pentium3;
   /** Current instruction: its record, its EIP, and the EIP behind it. Valid during a cold operation. */
   rec = 0;
   eip = 0;
@@ -152,6 +151,7 @@ export class CpuState {
     this.u8 = new Uint8Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.bus = bus;
+    this.set(L.FEATURES, this.#model.features);
     this.cold = {
       sysenterCs: 0,
       sysenterEsp: 0,
@@ -171,6 +171,15 @@ export class CpuState {
       pdpteLow: new Int32Array(4),
       pdpteHigh: new Int32Array(4),
     };
+  }
+
+  /** What CPUID says. */
+  get model(): CpuModel {
+    return this.#model;
+  }
+  set model(model: CpuModel) {
+    this.#model = model;
+    this.set(L.FEATURES, model.features);
   }
 
   /** FERR#: a waiting x87 instruction met an unmasked exception while CR0.NE was clear. The board's answer is IRQ 13. */

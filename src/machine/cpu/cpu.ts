@@ -13,6 +13,8 @@ import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
 import {
   dropWriteTags,
+  probeRead,
+  probeWrite,
   readLinear16,
   readLinear32,
   readLinear8,
@@ -537,7 +539,12 @@ export class Cpu extends CpuState {
       }
       if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
       else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
-      else this.set(L.BOUNCE, readLinear32(this, linear, user));
+      else {
+        if (bits > 32) probeRead(this, linear, bits / 8, user);
+        for (let i = 0; i < bits / 8; i += 4) {
+          this.set(L.BOUNCE + i, readLinear32(this, (linear + i) | 0, user));
+        }
+      }
       return L.BOUNCE;
     } catch (error) {
       if (error !== FAULT) throw error;
@@ -577,10 +584,15 @@ export class Cpu extends CpuState {
     }
   }
 
-  /** 0 done, 1 fault. */
+  /** 0 done, 1 fault. 64 and 128 bits are in BOUNCE. */
   #write(linear: number, bits: number, value: number): number {
     try {
-      if (bits === 8) writeLinear8(this, linear, value, this.#user());
+      if (bits > 32) {
+        probeWrite(this, linear, bits / 8, this.#user());
+        for (let i = 0; i < bits / 8; i += 4) {
+          writeLinear32(this, (linear + i) | 0, this.get(L.BOUNCE + i), this.#user());
+        }
+      } else if (bits === 8) writeLinear8(this, linear, value, this.#user());
       else if (bits === 16) writeLinear16(this, linear, value, this.#user());
       else writeLinear32(this, linear, value, this.#user());
       return 0;

@@ -9,6 +9,7 @@ import {
   handlerKey,
   type InterpreterModule,
   isGeneralOperation,
+  isSimd,
   sizeOf,
 } from './generate/interpreter.ts';
 import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
@@ -19,6 +20,7 @@ import * as L from './layout.ts';
 /** Per definition: what filling a record needs, worked out once. */
 interface Plan {
   readonly generated: boolean;
+  readonly simd: boolean;
   readonly fixedSize: number;
   readonly formRegister: string;
   readonly formMemory: string;
@@ -58,6 +60,7 @@ export class HandlerIndex {
     const base = definition.operation;
     const plan: Plan = {
       generated: SEMANTICS[base] !== undefined,
+      simd: isSimd(definition),
       fixedSize: sizeOf(definition),
       formRegister: formOf(definition, false),
       formMemory: formOf(definition, true),
@@ -125,12 +128,19 @@ export class HandlerIndex {
     }
     this.#memoryOperand(c, rec, d);
     const plan = this.#plan(definition);
-    if (!plan.generated) {
+    if (!plan.generated || plan.simd) {
       c.u16[(rec + L.R_R1) >> 1] = d.rm;
       c.u16[(rec + L.R_R2) >> 1] = d.reg;
+    }
+    if (!plan.generated) {
       if (!d.memory) c.set(rec + L.R_DISP, d.immediate2);
       if (definition.operation === 'fpu_escape') c.set(rec + L.R_IMM, ((d.opcode & 7) << 8) | d.modrm);
       this.#cold(c, rec, coldOperationNumber(definition.operation));
+      return;
+    }
+    if (plan.simd) {
+      const variant = d.memory ? (this.#isGeneral(c, d) ? 3 : 1) : 0;
+      c.set(rec + L.R_HANDLER, this.#handler(definition, plan, 32, d.memory, variant, 0));
       return;
     }
     this.#registerOperands(c, rec, d, definition, plan);
@@ -186,11 +196,15 @@ export class HandlerIndex {
     c.u16[(rec + L.R_R2) >> 1] = r2 < 0 ? L.ZERO : r2;
   }
 
+  /** Anything but flat 32-bit code and addresses: FS and GS are never flat. */
+  #isGeneral(c: CpuState, d: Decoded): boolean {
+    return c.get(L.MODE) !== L.MODE_F32 || d.addressSize === 16 || d.segment > L.DS;
+  }
+
   /** Index into VARIANTS; also turns a relative jump's distance into what its handler wants. */
   #variant(c: CpuState, rec: number, d: Decoded, plan: Plan, size: number, offset: number): number {
-    const flat = c.get(L.MODE) === L.MODE_F32;
     if (plan.relative) {
-      if (!flat || size === 16 || d.addressSize === 16) return 3;
+      if (c.get(L.MODE) !== L.MODE_F32 || size === 16 || d.addressSize === 16) return 3;
       const target = offset + d.length + d.immediate;
       if (target >= 0 && target < 4096) {
         c.set(rec + L.R_IMM, (target - offset) << L.RECORD_SHIFT);
@@ -199,8 +213,7 @@ export class HandlerIndex {
       c.set(rec + L.R_IMM, target);
       return 2;
     }
-    const flatSegment = d.segment <= L.DS;
-    const general = !flat || d.addressSize === 16 || !flatSegment;
+    const general = this.#isGeneral(c, d);
     if (d.memory) {
       if (general) return 3;
       return d.index === NO_REGISTER ? 0 : 1;

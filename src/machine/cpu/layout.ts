@@ -94,6 +94,9 @@ export const EXIT_REASON = 0x4b0;
 /** IOPL >= CPL and the like, derived in updateMode: 1 when CLI/STI need no check. */
 export const CLI_OK = 0x4b4;
 
+/** Leaf 1 EDX of the CPU model: which instructions exist. */
+export const FEATURES = 0x4b8;
+
 export const EXIT_NONE = 0;
 /** A fault is to be delivered (cpu.faultVector, cpu.faultError); EIP is that of the faulting instruction. */
 export const EXIT_FAULT = 1;

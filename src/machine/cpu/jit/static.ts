@@ -6,7 +6,7 @@
  * addition, subtraction, increment or decrement (`#kind`, FA, FB). At block ends the kind goes along in a local.
  */
 import type { CpuState } from '../cpu-state.ts';
-import { Emitter } from '../generate/emitter.ts';
+import { Emitter, LOADS } from '../generate/emitter.ts';
 import type { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
 import { SEMANTICS } from '../generate/semantics/index.ts';
@@ -72,6 +72,9 @@ export class Static extends Emitter {
   /** What FC is at this point: a kind, or -1 when only LOCAL_KIND knows. */
   #kind = -1;
   #fusable = false;
+  /** Guards that hold from here to the end of the block, and what was made of the FPU's tags. */
+  readonly #guards = new Set<string>();
+  #mmxTags = '';
   /** Registers used and written anywhere in the unit: bits 0–7. */
   used = 0;
   dirty = 0;
@@ -87,6 +90,8 @@ export class Static extends Emitter {
     this.#block = block;
     this.#kind = -1;
     this.#fusable = false;
+    this.#guards.clear();
+    this.#mmxTags = '';
     const n = block.instructions.length;
     const count = local(LOCAL_COUNT);
     this.out.if(binary('lts', count, constant(n)), () => this.#bailTo(block.offset));
@@ -96,6 +101,7 @@ export class Static extends Emitter {
       this.#position = i;
       this.#i = block.instructions[i]!;
       const { operation, shape } = this.#i.handler;
+      this.operation = operation;
       this.size = shape.size;
       this.form = shape.form;
       this.general = shape.general;
@@ -159,6 +165,30 @@ export class Static extends Emitter {
     return constant(this.#c.get(this.#i.record + L.R_IMM));
   }
 
+  #fieldNumber(field: 'reg' | 'rm'): number {
+    return this.#c.u16[(this.#i.record + (field === 'rm' ? L.R_R1 : L.R_R2)) >> 1]!;
+  }
+  vectorRegister(field: 'reg' | 'rm', base: number): Node {
+    return constant(base + this.#fieldNumber(field) * 16);
+  }
+  generalRegister(field: 'reg' | 'rm'): Node {
+    return this.reg(this.#fieldNumber(field));
+  }
+  setGeneralRegister(field: 'reg' | 'rm', v: Node): void {
+    this.setReg(this.#fieldNumber(field), v);
+  }
+  override guard(key: string, blocked: () => Node): void {
+    if (this.#guards.has(key)) return;
+    this.#guards.add(key);
+    super.guard(key, blocked);
+  }
+  override setMmxTags(empty: boolean): void {
+    const tags = empty ? 'empty' : 'full';
+    if (this.#mmxTags === tags) return;
+    this.#mmxTags = tags;
+    super.setMmxTags(empty);
+  }
+
   // ---- addresses
 
   #baseOrIndex(field: number): Node {
@@ -208,10 +238,10 @@ export class Static extends Emitter {
     this.out.set(host, call);
     this.out.if(this.eqz(host), () => this.fault());
   }
-  override loadLinear(bits: number, linear: Node): Node {
+  override loadLinear(bits: number, linear: Node, op = LOADS[bits]!): Node {
     const { host, miss } = this.tlb(linear, bits, false);
     this.out.if(miss, () => this.#fill('fillRead', host, linear, bits));
-    return this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0));
+    return this.let(load(op, host, 0));
   }
   override storeLinear(bits: number, linear: Node, v: Node): void {
     const value = this.let(v);
@@ -222,7 +252,7 @@ export class Static extends Emitter {
   override modifyLinear(bits: number, linear: Node, f: (a: Node) => Node): void {
     const { host, miss } = this.tlb(linear, bits, true);
     this.out.if(miss, () => this.#fill('fillWrite', host, linear, bits));
-    const r = f(this.let(load(bits === 8 ? 'ld8u' : bits === 16 ? 'ld16u' : 'ld32', host, 0)));
+    const r = f(this.let(load(LOADS[bits]!, host, 0)));
     this.out.store(bits, host, 0, r);
   }
 

@@ -4,8 +4,18 @@ import { ARITHMETIC } from './arithmetic.ts';
 import { CONTROL_FLOW } from './control.ts';
 import { MULTIPLY } from './multiply.ts';
 import { SHIFT } from './shift.ts';
+import { SIMD_INTEGER } from './simd-integer.ts';
+import { SIMD_MOVES } from './simd-moves.ts';
 import { STRINGS } from './string.ts';
 
 export type Semantics = Readonly<Record<string, (s: Emitter) => void>>;
 
-export const SEMANTICS: Semantics = { ...ARITHMETIC, ...MULTIPLY, ...SHIFT, ...CONTROL_FLOW, ...STRINGS };
+export const SEMANTICS: Semantics = {
+  ...ARITHMETIC,
+  ...MULTIPLY,
+  ...SHIFT,
+  ...CONTROL_FLOW,
+  ...STRINGS,
+  ...SIMD_INTEGER,
+  ...SIMD_MOVES,
+};
