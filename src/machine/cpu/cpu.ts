@@ -497,10 +497,11 @@ export class Cpu extends CpuState {
     this.nextEip = this.get(L.MODE) === L.MODE_S16 ? next & 0xffff : next | 0;
     const codeTlb = this.get(L.XTLBBASE);
     const records = this.records.codeAddress(rec);
-    if (SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
     let result: number;
     try {
       result = coldOperation(number)(this);
+      // INTO that is not taken is an instruction like others.
+      if (result !== NEXT && SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
     } catch (error) {
       if (error !== FAULT) throw error;
       this.#faultExit();

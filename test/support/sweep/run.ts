@@ -25,6 +25,9 @@ export interface OurRun {
   readonly ram: string;
 }
 
+/** Of the last run: units that the JIT compiled. */
+export const lastRun = { compiled: 0 };
+
 export function runOurs(rom: Uint8Array): string[] {
   return runSliced(rom, () => 1e9).lines;
 }
@@ -47,6 +50,7 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true): Our
   while (reason === 'budget') reason = c.run(slice());
   const text = Buffer.from(out).toString('latin1');
   if (!text.includes('END\n')) throw new Error(`our CPU: ${reason} behind ${text.slice(-400)}`);
+  lastRun.compiled = c.jit.statistics.compiled;
   const ram = createHash('sha256').update(c.u8.subarray(c.mem.ramAddress, c.mem.ramAddress + 0x100000));
   return { lines: linesOf(text), instructions: c.instructions, ram: ram.digest('hex') };
 }

@@ -1,7 +1,6 @@
 import { inflateSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { PhysicalMemory } from '../../memory.ts';
-import { Cpu } from '../cpu.ts';
+import { bareCpu, EMPTY_BUS } from '../../../../test/support/bare-cpu.ts';
 import * as L from '../layout.ts';
 
 /** protected-mode.asm, assembled. */
@@ -13,24 +12,10 @@ const PROGRAM =
   'HByioOESRHvAFSjkE0bTZE3vNfShleF/FdIA4neJxudjf05lxN/M/Myoyxxfd/+lLg1cjO97/KH/RBNN9He67v/LV+ADURqB' +
   'HQ==';
 
-const RAM = 0x6000000;
-
 test('single step, system call, #UD, #GP by limit, breakpoint with RF, double fault through a task gate', () => {
-  const memory = new WebAssembly.Memory({ initial: 2048, maximum: 2048 });
-  const mem = new PhysicalMemory(memory, RAM, 0x1000000);
   const out: number[] = [];
-  const c = new Cpu(mem, {
-    portRead8: () => 0xff,
-    portRead16: () => 0xffff,
-    portRead32: () => 0xffffffff,
-    portWrite8: (_port, value) => void out.push(value),
-    portWrite16: () => {},
-    portWrite32: () => {},
-    apicBase: () => 0xfee00900,
-    setApicBase: () => {},
-    tsc: () => 0,
-  });
-  mem.u8.set(inflateSync(Buffer.from(PROGRAM, 'base64')), RAM + 0x1000);
+  const c = bareCpu(0x1000000, { ...EMPTY_BUS, portWrite8: (_port, value) => void out.push(value) });
+  c.u8.set(inflateSync(Buffer.from(PROGRAM, 'base64')), c.mem.ramAddress + 0x1000);
   const cs = c.segAddress(L.CS);
   c.set(cs + L.SEG_SELECTOR, 0);
   c.set(cs + L.SEG_BASE, 0);
