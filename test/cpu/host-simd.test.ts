@@ -178,30 +178,39 @@ function forms(prefix: string, list: readonly string[], suffix = ''): [string, s
 describe.skipIf(!hostCpuAvailable())('MMX and SSE against the host (needs gcc on x86-64)', () => {
   let host: HostCpu;
   let guest: GuestCases;
+  let compiled: GuestCases;
   beforeAll(() => {
     host = new HostCpu();
     guest = new GuestCases();
+    compiled = new GuestCases(true);
   });
   afterAll(() => host.close());
 
-  function run(hex: string, contents: Contents): [Uint8Array, Uint8Array, Uint8Array] {
+  afterAll(() => expect(compiled.cpu.jit.statistics.compiled).toBeGreaterThan(500));
+
+  function run(hex: string, contents: Contents, by = guest): [Uint8Array, Uint8Array, Uint8Array] {
     const code = new Uint8Array(Buffer.from(hex, 'hex'));
     const cases = makeCases(
       new Random(Number.parseInt(hex.slice(-6), 16) * 7919 + hex.length),
       CASES,
       contents,
     );
-    return [cases, host.run(code, cases), guest.run(code, cases)];
+    return [cases, host.run(code, cases), by.run(code, cases)];
   }
   function compare(hex: string, contents: Contents): void {
     const [cases, theirs, ours] = run(hex, contents);
+    expect(differences(cases, theirs, ours)).toBe('');
+    const again = compiled.run(new Uint8Array(Buffer.from(hex, 'hex')), cases);
+    expect(differences(cases, theirs, again)).toBe('');
+  }
+  function differences(cases: Uint8Array, theirs: Uint8Array, ours: Uint8Array): string {
     const wrong: string[] = [];
     for (let p = 0; p < cases.length && wrong.length < 5; p += CASE_BYTES) {
       const a = show(theirs, p);
       const b = show(ours, p);
       if (a !== b) wrong.push(`\nin   ${show(cases, p)}\nhost ${a}\nours ${b}`);
     }
-    expect(wrong.join('\n')).toBe('');
+    return wrong.join('\n');
   }
 
   for (const [name, hex] of forms('', INTEGER)) it(`${name} (${hex})`, () => compare(hex, 'integer'));

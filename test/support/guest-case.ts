@@ -17,8 +17,11 @@ const SAVE = [0x0f, 0xae, 0x05, 0x00, 0x20, 0x00, 0x00];
 export class GuestCases {
   readonly cpu: Cpu = bareCpu(16 << 20);
   #next = CODE;
+  readonly #compiled: boolean;
 
-  constructor() {
+  /** `compiled`: the instruction is run in a compiled unit, where it can be compiled. */
+  constructor(compiled = false) {
+    this.#compiled = compiled;
     const c = this.cpu;
     c.model = CPU_MODELS.qemu32;
     for (let s = L.ES; s <= L.GS; s++) {
@@ -28,6 +31,19 @@ export class GuestCases {
     c.set(L.CR0, 0x31);
     c.set(L.CR4, 0x600);
     updateAll(c);
+  }
+
+  /** Has the instruction between the two others executed once, then compiled. */
+  #compile(at: number): void {
+    const c = this.cpu;
+    c.u8.fill(0, c.mem.ramAddress + IMAGE, c.mem.ramAddress + IMAGE + 512);
+    c.set(c.mem.ramAddress + IMAGE + 24, 0x1f80);
+    c.setReg32(7, DATA);
+    c.set(L.EIP, at);
+    c.run(3);
+    const address = c.mem.ramAddress + at + RESTORE.length;
+    const record = c.records.pageRecords(address >>> 12, L.MODE_F32) + ((address & 0xfff) << L.RECORD_SHIFT);
+    for (let i = 0; i < 12; i++) c.jit.sample(record);
   }
 
   /** Runs `code` on every case; returns the cases as they are afterwards. A fault throws. */
@@ -40,6 +56,7 @@ export class GuestCases {
     const out = new Uint8Array(cases.length);
     const words = new DataView(cases.buffer, cases.byteOffset, cases.length);
     const results = new DataView(out.buffer);
+    if (this.#compiled) this.#compile(at);
     for (let p = 0; p < cases.length; p += CASE_BYTES) {
       c.u8.set(cases.subarray(p, p + 512), ram + IMAGE);
       c.u8.set(cases.subarray(p + CASE_MEMORY, p + CASE_MEMORY + 64), ram + DATA);

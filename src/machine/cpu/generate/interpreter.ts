@@ -165,11 +165,11 @@ export function buildInterpreter(
 ): InterpreterModule {
   const all = enumerateHandlers();
   const byKey = new Map(all.map((h) => [handlerKey(h.operation, h.shape), h]));
-  const hot = HOT_HANDLERS.map((key) => byKey.get(key)).filter((h) => h !== undefined);
+  const hot = [...new Set(HOT_HANDLERS)].map((key) => byKey.get(key)).filter((h) => h !== undefined);
   const hotSet = new Set(hot);
   const others = all.filter((h) => !hotSet.has(h));
   const list = [...hot, ...others];
-  const unitBase = FIXED_HANDLERS + all.length;
+  const unitBase = FIXED_HANDLERS + list.length;
   return {
     bytes: image ?? writeModule(hot, others, unitBase, coldNumber),
     handlers: new Map(list.map((h, i) => [handlerKey(h.operation, h.shape), FIXED_HANDLERS + i])),
