@@ -260,6 +260,7 @@ export function linuxScene(kernel: string, initrd: string): Scene {
           await box.serial.waitFor(/COPIEDALL/, SHELL_MS);
           // /dev/tty1 is the console on the screen.
           await shell(box, 'rm -f /mnt/f*; setsid sh -c "vi /mnt/text <> /dev/tty1 >&0 2>&1 &"; sleep 2');
+          await until('vi', SHELL_MS, async () => /^~ *\n~/m.test(await consoleText(box)));
           await box.sendKeys(['i', 'o', 'n', 'e', 'ret', 't', 'w', 'o']);
           await until('typed text on the screen', SHELL_MS, async () =>
             /^one *\ntwo/m.test(await consoleText(box)),

@@ -114,7 +114,8 @@ export class Pc implements AsyncDisposable {
       await delay(20);
       for (const key of parts.reverse()) this.machine.keyboard.key(key, false);
       this.machine.wake();
-      await delay(60);
+      // A PS/2 keyboard holds 16 bytes: a guest on a busy host needs time to fetch them.
+      await delay(150);
     }
   }
 

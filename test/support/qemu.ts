@@ -179,7 +179,8 @@ export class Qemu implements AsyncDisposable {
   async sendKeys(keys: readonly string[]): Promise<void> {
     for (const key of keys) {
       await this.hmpQuiet(`sendkey ${key} 20`);
-      await delay(60);
+      // A PS/2 keyboard holds 16 bytes: a guest on a busy host needs time to fetch them.
+      await delay(150);
     }
   }
 
