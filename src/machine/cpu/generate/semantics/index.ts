@@ -4,6 +4,7 @@ import { ARITHMETIC } from './arithmetic.ts';
 import { CONTROL_FLOW } from './control.ts';
 import { MULTIPLY } from './multiply.ts';
 import { SHIFT } from './shift.ts';
+import { SIMD_FLOAT } from './simd-float.ts';
 import { SIMD_INTEGER } from './simd-integer.ts';
 import { SIMD_MOVES } from './simd-moves.ts';
 import { STRINGS } from './string.ts';
@@ -18,4 +19,5 @@ export const SEMANTICS: Semantics = {
   ...STRINGS,
   ...SIMD_INTEGER,
   ...SIMD_MOVES,
+  ...SIMD_FLOAT,
 };
