@@ -26,7 +26,7 @@ import type { Cpu } from './cpu/cpu.ts';
 import { type DiskHost, MachineDisk } from './disk.ts';
 import { Emitter } from './emitter.ts';
 import type { PhysicalMemory } from './memory.ts';
-import type { MachineOptions } from './options.ts';
+import type { DriveOptions, MachineOptions } from './options.ts';
 import { assertTransition, type RunState } from './run-state.ts';
 import { Snapshots } from './snapshots.ts';
 import { VirtualClock } from './virtual-clock.ts';
@@ -73,6 +73,18 @@ export interface LoadOptions {
   readonly lazy?: boolean;
 }
 
+/** Disks only: a sector that cannot be read leaves the geometry to the size. */
+async function withFirstSector(drive: DriveOptions): Promise<DriveOptions> {
+  if (drive.kind !== 'disk' || drive.node === undefined || drive.node.sizeBytes < 512) return drive;
+  const firstSector = new Uint8Array(512);
+  try {
+    await drive.node.read(0, firstSector);
+  } catch {
+    return drive;
+  }
+  return { ...drive, firstSector };
+}
+
 export class Machine {
   readonly options: MachineOptions;
   readonly clock: VirtualClock;
@@ -92,7 +104,8 @@ export class Machine {
   #exclusive: Promise<unknown> = Promise.resolve();
 
   static async create(options: MachineOptions): Promise<Machine> {
-    return new Machine(options);
+    const drives = await Promise.all(options.drives.map(withFirstSector));
+    return new Machine({ ...options, drives });
   }
 
   private constructor(options: MachineOptions) {

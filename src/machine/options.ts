@@ -14,6 +14,8 @@ export interface DriveOptions {
   readonly index: number;
   /** Undefined: an empty CD or floppy drive. */
   readonly node: BlockNode | undefined;
+  /** First 512 bytes, from which geometry is guessed; Machine.create reads them where they are not given. */
+  readonly firstSector?: Uint8Array;
   /** Serial number in IDENTIFY; default QM0000n. */
   readonly serial?: string;
 }

@@ -18,7 +18,7 @@ import { I8042 } from '../../devices/i8042.ts';
 import { I8254 } from '../../devices/i8254.ts';
 import { I8257 } from '../../devices/i8257.ts';
 import { Piix3Ide } from '../../devices/ide/controller.ts';
-import { standardGeometry } from '../../devices/ide/identify.ts';
+import { type GuessedGeometry, guessGeometry } from '../../devices/ide/identify.ts';
 import { IoApic } from '../../devices/ioapic.ts';
 import { IsaSerial } from '../../devices/isa-serial.ts';
 import { linuxItems } from '../../devices/linux-loader.ts';
@@ -51,6 +51,11 @@ import type { RunState } from '../run-state.ts';
 import { TimerSection } from '../timer-section.ts';
 import type { VirtualClock } from '../virtual-clock.ts';
 import { type MemoryPlan, planMemory } from './memory-plan.ts';
+
+/** By the numbers of identify.ts. */
+const TRANSLATIONS = ['none', 'lba', 'large'] as const;
+
+const FERR_IRQ = 13;
 
 const SERIAL_PORTS = [
   { base: 0x3f8, irq: 4 },
@@ -154,6 +159,10 @@ export class Board {
     this.ioApic = ioApic;
     this.cpu.acknowledge = () => (apic.hasPending() ? apic.acknowledge() : -1);
     const isa = createIsaIrqs({ pic: this.pic.inputs, ioApic: this.ioApic.inputs });
+
+    // Numeric errors with CR0.NE clear (DOS programs): FERR# is IRQ 13 until port F0 is written.
+    this.cpu.onFerr = () => isa[FERR_IRQ]!.set(1);
+    this.ports.map(0xf0, { name: 'ferr', size: 1, read8: () => 0xff, write8: () => isa[FERR_IRQ]!.set(0) });
 
     // PCI.
     this.pciBus = new PciBus({ io: this.ports, memory: this.#memorySpace() });
@@ -396,6 +405,11 @@ export class Board {
     });
   }
 
+  /** What the disk's partition table suggests, else what its size does. */
+  #geometry(at: number): GuessedGeometry {
+    return guessGeometry(this.disks[at]!.sizeBytes, this.#options.drives[at]!.firstSector);
+  }
+
   #ideDrives() {
     return [0, 1, 2, 3].map((position) => {
       const at = this.#options.drives.findIndex((d) => d.kind !== 'floppy' && d.index === position);
@@ -404,6 +418,7 @@ export class Board {
       return {
         kind: drive.kind as 'disk' | 'cdrom',
         backend: this.disks[at]!,
+        ...(drive.kind === 'disk' ? { geometry: this.#geometry(at) } : {}),
         ...(drive.serial === undefined ? {} : { identity: { serial: drive.serial } }),
       };
     });
@@ -483,7 +498,9 @@ export class Board {
     const o = this.#options;
     const disks = [0, 1, 2, 3].map((position) => {
       const at = o.drives.findIndex((d) => d.kind === 'disk' && d.index === position);
-      return at < 0 ? undefined : standardGeometry(this.disks[at]!.sizeBytes);
+      if (at < 0) return undefined;
+      const { translation, ...geometry } = this.#geometry(at);
+      return { ...geometry, translation: TRANSLATIONS[translation] ?? 'none' };
     });
     const cmos = cmosImage({
       ramSize: o.ramBytes,

@@ -145,6 +145,8 @@ export class Cpu extends CpuState {
 
   /** After all state was overwritten from outside: drops every cache. */
   invalidateCaches(): void {
+    this.#codeBase = this.segBase(L.CS);
+    this.#codeLimit = this.segLimit(L.CS);
     this.#crossings.clear();
     this.records.clear();
     flushTlb(this);

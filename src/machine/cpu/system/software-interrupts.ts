@@ -1,5 +1,16 @@
 /** INT n, INT3, INTO, INT1, BOUND, UD2. Intel SDM 2A, INT; virtual-8086 redirection: 3A 20.3. */
-import { CR4_VME, type CpuState, EXC_BP, EXC_BR, EXC_DB, EXC_OF, EXC_PF, FAULT, JUMP, NEXT } from '../cpu-state.ts';
+import {
+  CR4_VME,
+  type CpuState,
+  EXC_BP,
+  EXC_BR,
+  EXC_DB,
+  EXC_OF,
+  EXC_PF,
+  FAULT,
+  JUMP,
+  NEXT,
+} from '../cpu-state.ts';
 import { FLAG_AC, FLAG_IF, FLAG_IOPL, FLAG_OF, FLAG_RF, FLAG_TF, FLAG_VIF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { readLinear16, readLinear32, readLinear8 } from '../linear.ts';
