@@ -20,6 +20,7 @@ export const CPUS: readonly (readonly [string, string])[] = [
   ['pentium', ''],
   ['pentium2', ''],
   ['pentium3', '(default)'],
+  ['qemu32', 'with SSE2'],
 ];
 
 export const VGA_TYPES: readonly (readonly [string, string])[] = [
