@@ -180,6 +180,8 @@ function expectText(what: string, text: string, pattern: RegExp): void {
   if (!pattern.test(text)) throw new Error(`${what}: ${JSON.stringify(text)} does not match ${pattern}`);
 }
 
+const EDITOR_TTY = 4;
+
 /** Bytes of the file that is copied over and over. */
 const COPY_BYTES = 3 << 20;
 const COPIES = 8;
@@ -258,8 +260,8 @@ export function linuxScene(kernel: string, initrd: string): Scene {
         tag: 'editor',
         reach: async (box) => {
           await box.serial.waitFor(/COPIEDALL/, SHELL_MS);
-          // /dev/tty1 is the console on the screen.
-          await shell(box, 'rm -f /mnt/f*; setsid sh -c "vi /mnt/text <> /dev/tty1 >&0 2>&1 &"; sleep 2');
+          // A terminal of its own: on the first one sits a shell that would take the keys.
+          await shell(box, `rm -f /mnt/f*; openvt -c ${EDITOR_TTY} -s -- vi /mnt/text; sleep 1`);
           await until('vi', SHELL_MS, async () => /^~ *\n~/m.test(await consoleText(box)));
           await box.sendKeys(['i', 'o', 'n', 'e', 'ret', 't', 'w', 'o']);
           await until('typed text on the screen', SHELL_MS, async () =>
@@ -292,14 +294,14 @@ export function linuxScene(kernel: string, initrd: string): Scene {
   };
 }
 
-/** What tty1 shows: read from video memory, wherever Linux has scrolled to. */
+/** What the editor's terminal shows: read from video memory, wherever Linux has scrolled to. */
 function consoleText(box: Box): Promise<string> {
-  return shell(box, 'fold -w 80 /dev/vcs1');
+  return shell(box, `fold -w 80 /dev/vcs${EDITOR_TTY}`);
 }
 
-/** What is typed on the keyboard reaches tty1. */
+/** What is typed on the keyboard reaches the terminal on the screen. */
 async function keyboardWorks(box: Box): Promise<void> {
-  await shell(box, 'setsid sh -c "head -n 1 < /dev/tty1 > /tmp/typed &"; sleep 1');
+  await shell(box, 'openvt -c 5 -s -- sh -c "head -n 1 > /tmp/typed"; sleep 1');
   await box.sendKeys(['h', 'e', 'shift-l', 'l', 'o', 'ret']);
   await until('keyboard', SHELL_MS, async () => (await shell(box, 'cat /tmp/typed')) === 'heLlo');
 }
