@@ -12,9 +12,7 @@ const FOLDER = process.env['AMBERVM_VECTORS'] ?? join(ROOT, '80286');
 const AVAILABLE = existsSync(join(FOLDER, 'metadata.json.gz'));
 
 /** Tests whose recorded result cannot be right, with the reason. */
-const MISRECORDED = new Map([
-  ['CE #1193', 'INTO: the word pushed for CS is SS, in this one of 238 tests'],
-]);
+const MISRECORDED = new Map([['CE #1193', 'INTO: the word pushed for CS is SS, in this one of 238 tests']]);
 
 describe.skipIf(!AVAILABLE && process.env['CI'] !== 'true')('80286 vectors', () => {
   it('the vectors are there', () => {

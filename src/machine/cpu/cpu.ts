@@ -73,10 +73,8 @@ export class Cpu extends CpuState {
   #sliceBudget = 0;
   #taken = 0;
   #running = false;
-  /** Within run(), and whether it should return at the next instruction boundary. */
-  #inRun = false;
-  #returnRequested = false;
   /** run() is to return before its budget is used up. */
+  #returnRequested = false;
   /** Code segment for which the code TLBs of the general modes were filled. */
   #codeBase = 0;
   #codeLimit = 0;

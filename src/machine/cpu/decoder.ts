@@ -148,7 +148,10 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
       default:
         break prefixes;
     }
-    if (position - at >= MAX_LENGTH) return tooLong(d, at);
+    if (position - at >= MAX_LENGTH) {
+      tooLong(d);
+      return;
+    }
     opcode = u8();
   }
   d.operandSize = code32 !== prefix66 ? 32 : 16;
@@ -162,7 +165,7 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
   const entry = findOpcode(number, prefix66, d.repeat);
   if (entry === undefined) {
     d.length = position - at;
-    if (d.length > MAX_LENGTH) tooLong(d, at);
+    if (d.length > MAX_LENGTH) tooLong(d);
     return;
   }
   let definition = entry.plain;
@@ -173,7 +176,10 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
   if (definition !== undefined) operands(d, definition, opcode);
   d.segment = override >= 0 ? override : d.base === 4 || d.base === 5 ? defaultSegment(d) : L.DS;
   d.length = position - at;
-  if (d.length > MAX_LENGTH) return tooLong(d, at);
+  if (d.length > MAX_LENGTH) {
+    tooLong(d);
+    return;
+  }
   if (definition === undefined || !valid(d, definition)) return;
   d.definition = definition;
 }
@@ -188,7 +194,7 @@ function findOpcode(number: number, prefix66: boolean, repeat: number) {
   return table[number];
 }
 
-function tooLong(d: Decoded, _at: number): void {
+function tooLong(d: Decoded): void {
   d.length = MAX_LENGTH;
   d.definition = undefined;
   d.invalid = 'gp';
