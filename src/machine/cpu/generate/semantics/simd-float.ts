@@ -158,7 +158,7 @@ function certain(l: Lanes, name: Arithmetic, a: Node, b: Node, r: Node): Node {
   }
 }
 
-/** Bits of the significand that are in use, counted from its end: 52 and more zeros for integers' like. */
+/** Zero bits at the end of a double's significand; the implied bit stops the count. */
 function zerosAtEnd(a: Node): Node {
   const bits = float(F.doubleBits, 'i64', a);
   const one: Node = {
@@ -170,9 +170,9 @@ function zerosAtEnd(a: Node): Node {
   };
   return unary('wrap', unary('ctz64', { op: 'or64', type: 'i64', a: bits, b: one, n: 0 }, 'i64'));
 }
-/** The product of two doubles fits a double. */
+/** The product of two doubles fits a double: it has at most as many bits as the two significands, 53 less zeros each. */
 function productFits(a: Node, b: Node): Node {
-  return binary('gtu', binary('add', zerosAtEnd(a), zerosAtEnd(b)), { op: 'const', type: 'i32', n: 51 });
+  return binary('gtu', binary('add', zerosAtEnd(a), zerosAtEnd(b)), { op: 'const', type: 'i32', n: 52 });
 }
 /** A scalar result is exact, or nobody can say so cheaply. */
 function exact(l: Lanes, name: Arithmetic, a: Node, b: Node, r: Node): Node {
