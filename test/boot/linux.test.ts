@@ -132,7 +132,7 @@ describe.skipIf(!haveGuests('vmlinuz-686-pae', 'initramfs-686-pae.gz'))('Linux 6
     await using vm = await bootLinux('', '686-pae');
     await vm.serial.waitFor('GUEST-READY');
     expectHealthy(vm);
-    expect(await vm.shell('grep -o "pae\\|pti" /proc/cpuinfo')).toBe('pae\npti');
+    expect(await vm.shell('grep -ow "pae\\|pti" /proc/cpuinfo')).toBe('pae\npti');
     expect(await vm.shell('for i in 1 2 3 4 5 6 7 8; do md5sum < /bin/busybox; done | sort -u | wc -l')).toBe(
       '1',
     );
