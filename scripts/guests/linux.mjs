@@ -188,7 +188,19 @@ tty1::respawn:-/bin/sh
 
 function rootPartition(path, work) {
   const tree = join(work, 'root');
-  for (const name of ['bin', 'sbin', 'boot', 'dev', 'proc', 'sys', 'tmp', 'etc', 'work']) {
+  for (const name of [
+    'bin',
+    'sbin',
+    'boot',
+    'dev',
+    'proc',
+    'sys',
+    'tmp',
+    'etc',
+    'work',
+    'var/log',
+    'var/run',
+  ]) {
     mkdirSync(join(tree, name), { recursive: true });
   }
   cpSync(join(unpacked('busybox-static:i386'), 'bin/busybox'), join(tree, 'bin/busybox'));
