@@ -25,7 +25,7 @@ test.skipIf(!isLongRun || !haveGuests('memtest86+.iso'))(
   1_300_000,
 );
 
-test.skipIf(!haveGuests('ipxe.iso'))('iPXE comes to its prompt and its shell answers', async () => {
+test.skipIf(!haveGuests('ipxe.iso'))('iPXE comes to its prompt', async () => {
   await using vm = await boot({ cdrom: guest('ipxe.iso') });
   await vm.screen.waitFor(/iPXE 1\.[\s\S]*Features: DNS HTTP/);
   await vm.screen.waitFor('Ctrl-B');
