@@ -8,7 +8,7 @@ import { MigrationError } from './errors.ts';
 import { loadVmState } from './load-vmstate.ts';
 import { savevm } from './savevm.ts';
 
-const ROUNDS = 2500;
+const ROUNDS = process.env['AMBERVM_LONG'] === '1' ? 10_000 : 2500;
 const MOMENT = { dateSec: 0, dateNsec: 0, vmClockNs: 0, icount: -1 };
 const newMachine = () => new FakeMachine({ ramPages: 20 });
 
