@@ -31,7 +31,7 @@ export interface Clock {
 
 /**
  * floor(a * b / c) without leaving the safe integers, for 0 <= a <= 2^53, 0 < b, c < 2^32.
- * Exact while (a mod c) * b < 2^53 is not required: the remainder is split once more.
+ * Exact also where (a mod c) * b leaves them: b is split into halves then.
  */
 export function mulDiv(a: number, b: number, c: number): number {
   const whole = Math.floor(a / c) * b;

@@ -70,7 +70,6 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
   readonly #overlays: Overlay[] = [];
   readonly #roms: RomWindow[] = [];
   readonly #pam = new Uint8Array(64).fill(PAM_ROM);
-  /** System management RAM open at A0000 (never: the machine has no SMM), kept for the bridge's register. */
 
   /** `ramAddress`, `ramBytes`: where guest RAM lies in `memory`; multiples of 4096, at most 3.5 GiB. */
   constructor(memory: WebAssembly.Memory, ramAddress: number, ramBytes: number) {

@@ -154,9 +154,6 @@ export class HandlerIndex {
           : d.repeat === L.RF_REP
             ? 1
             : 2;
-    if (definition.operation.startsWith('imul3') || plan.formRegister.endsWith('I')) {
-      c.set(rec + L.R_IMM, d.immediate);
-    }
     c.set(rec + L.R_HANDLER, this.#handler(definition, plan, size, d.memory, variant, repeat));
   }
 

@@ -330,7 +330,7 @@ export abstract class Emitter extends Values {
     if (letter === 'I') return this.imm();
     if (letter === 'C') return this.reg(1, 8);
     if (letter === 'M') return this.loadLinear(size, this.operandLinear(size, false));
-    return this.form.length === 1 ? this.r1(size) : this.form[0] === 'R' ? this.r2(size) : this.r2(size);
+    return this.form.length === 1 ? this.r1(size) : this.r2(size);
   }
   dst(size = this.size): Node {
     if (this.destinationIsMemory) return this.loadLinear(size, this.operandLinear(size, false));
