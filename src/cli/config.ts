@@ -1,7 +1,7 @@
 /** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
 import type { CharDescription } from '../host/chardev/spec.ts';
 
-export type DriveInterface = 'ide' | 'floppy';
+export type DriveInterface = 'ide' | 'floppy' | 'none';
 
 export interface DriveConfig {
   readonly where: string;

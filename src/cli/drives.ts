@@ -29,7 +29,7 @@ const CACHE_MODES = new Set(['none', 'off', 'writeback', 'writethrough', 'direct
 const DISCARD_MODES = new Set(['ignore', 'off', 'unmap', 'on']);
 const ERROR_ACTIONS = new Set(['ignore', 'stop', 'report', 'enospc', 'auto']);
 /** Interfaces that QEMU knows and this machine has not. */
-const FOREIGN_INTERFACES = new Set(['scsi', 'sd', 'mtd', 'pflash', 'virtio', 'none', 'xen']);
+const FOREIGN_INTERFACES = new Set(['scsi', 'sd', 'mtd', 'pflash', 'virtio', 'xen']);
 
 /** `-drive`. */
 export function parseDrive(text: string, where: string): DriveConfig {
@@ -71,10 +71,10 @@ function unknownKeys(pairs: readonly Pair[]): string[] {
 }
 
 function parseInterface(name: string, where: string): DriveInterface {
-  if (name === 'ide' || name === 'floppy') return name;
+  if (name === 'ide' || name === 'floppy' || name === 'none') return name;
   if (FOREIGN_INTERFACES.has(name)) {
     throw new UsageError(
-      `${where}: machine type does not support if=${name}\n(this machine has if=ide and if=floppy)`,
+      `${where}: machine type does not support if=${name}\n(this machine has if=ide, if=floppy and if=none)`,
     );
   }
   throw new UsageError(`${where}: unsupported bus type '${name}'`);
@@ -121,14 +121,14 @@ export function simpleDrive(
 export interface PlacedDrive {
   readonly config: DriveConfig;
   readonly device: string;
-  readonly kind: 'disk' | 'cdrom' | 'floppy';
-  /** IDE position 0–3, floppy 0–1. */
+  readonly kind: 'disk' | 'cdrom' | 'floppy' | 'none';
+  /** IDE position 0–3, floppy 0–1; none: counted from 0. */
   readonly index: number;
 }
 
 /** Drives on a bus: unit 0 and 1. */
-const UNITS: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 2 };
-const BUSES: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 1 };
+const UNITS: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 2, none: Number.POSITIVE_INFINITY };
+const BUSES: Readonly<Record<DriveInterface, number>> = { ide: 2, floppy: 1, none: 1 };
 
 /**
  * Gives every drive its place. Refuses two in one place, as QEMU does. The order stays that of the command line: the first
@@ -145,12 +145,12 @@ export function placeDrives(drives: readonly DriveConfig[]): PlacedDrive[] {
       throw new UsageError(`${where}: index cannot be used with bus and unit`);
     }
     let index = config.index;
-    if (index === undefined && config.unit !== undefined) index = (config.bus ?? 0) * units + config.unit;
+    if (index === undefined && config.unit !== undefined) index = busStart(config, units) + config.unit;
     if (index === undefined) {
-      index = (config.bus ?? 0) * units;
+      index = busStart(config, units);
       while (isTaken(kind, index)) index++;
     }
-    const bus = Math.floor(index / units);
+    const bus = Number.isFinite(units) ? Math.floor(index / units) : 0;
     const unit = index % units;
     if (bus >= BUSES[kind] || (config.unit ?? 0) >= units) {
       throw new UsageError(`${where}: machine type does not support if=${kind},bus=${bus},unit=${unit}`);
@@ -164,8 +164,14 @@ export function placeDrives(drives: readonly DriveConfig[]): PlacedDrive[] {
   return placed;
 }
 
+/** Position of the first drive on the bus asked for. */
+function busStart({ bus = 0 }: DriveConfig, units: number): number {
+  return bus === 0 ? 0 : bus * units;
+}
+
 function named(config: DriveConfig, bus: number, unit: number): Pick<PlacedDrive, 'device' | 'kind'> {
   if (config.interface === 'floppy') return { device: config.id ?? `floppy${unit}`, kind: 'floppy' };
+  if (config.interface === 'none') return { device: config.id ?? `none${unit}`, kind: 'none' };
   const medium = config.media === 'cdrom' ? 'cd' : 'hd';
   return { device: config.id ?? `ide${bus}-${medium}${unit}`, kind: config.media };
 }

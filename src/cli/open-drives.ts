@@ -23,7 +23,7 @@ export async function openDrives(config: Config, notice: (message: string) => vo
 
 function defaultDrives(placed: readonly PlacedDrive[]): DriveOptions[] {
   const drives: DriveOptions[] = [];
-  const isIde = (index: number) => placed.some((p) => p.kind !== 'floppy' && p.index === index);
+  const isIde = (index: number) => placed.some((p) => p.config.interface === 'ide' && p.index === index);
   if (!isIde(2) && !placed.some((p) => p.kind === 'cdrom')) {
     drives.push({ device: 'ide1-cd0', kind: 'cdrom', index: 2, node: undefined });
   }
@@ -39,7 +39,7 @@ async function openDrive(
   notice: (message: string) => void,
 ): Promise<DriveOptions> {
   const node = drive.file === undefined ? undefined : await openNode(drive.file);
-  if (node === undefined && kind === 'disk') {
+  if (node === undefined && (kind === 'disk' || kind === 'none')) {
     throw new UsageError(`${drive.where}: Device needs media, but drive is empty`);
   }
   return { device, kind, index, node, ...(drive.serial === undefined ? {} : { serial: drive.serial }) };

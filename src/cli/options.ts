@@ -110,7 +110,7 @@ const BLOCK: OptionGroup = {
     {
       name: 'drive',
       argument:
-        'file=f[,if=ide|floppy][,format=raw|qcow2][,media=disk|cdrom][,index=i][,readonly=on][,snapshot=on]…',
+        'file=f[,if=ide|floppy|none][,format=raw|qcow2][,media=disk|cdrom][,index=i][,readonly=on][,snapshot=on]…',
       help: 'a drive',
       handler: (config, value, where) => {
         config.drives.push(parseDrive(value, where));
@@ -251,7 +251,7 @@ const REFUSED: OptionGroup = {
       name: 'blockdev',
       argument: 'node',
       help: 'block node',
-      handler: set.refuse('use -drive file=…,if=ide|floppy instead'),
+      handler: set.refuse('use -drive file=…,if=ide|floppy|none instead'),
     },
     { name: 'netdev', argument: 'dev', help: 'network', handler: set.refuse('there is no network card') },
     { name: 'usb', help: 'USB', handler: set.refuse('there is no USB') },

@@ -4,13 +4,14 @@ import type { CharSink } from './device.ts';
 import type { HostServices } from './host-services.ts';
 import type { IcountOptions } from './virtual-clock.ts';
 
-export type MediumKind = 'disk' | 'cdrom' | 'floppy';
+/** `none`: an image that no device shows to the guest; snapshots include it, and it may hold the VM state (`-drive if=none`). */
+export type MediumKind = 'disk' | 'cdrom' | 'floppy' | 'none';
 
 export interface DriveOptions {
   /** QEMU's name: `ide0-hd0`, `ide1-cd0`, `floppy0`. */
   readonly device: string;
   readonly kind: MediumKind;
-  /** IDE: primary master 0 … secondary slave 3. Floppy: A 0, B 1. */
+  /** IDE: primary master 0 … secondary slave 3. Floppy: A 0, B 1. None: counted from 0. */
   readonly index: number;
   /** Undefined: an empty CD or floppy drive. */
   readonly node: BlockNode | undefined;

@@ -1,0 +1,98 @@
+/** Makes a machine of what the command line, or a program, asks for: finds firmware, reads kernels, opens images. */
+import { readFile } from 'node:fs/promises';
+import { reasonOf } from '../host/chardev/reason.ts';
+import { findFirmware } from '../host/firmware.ts';
+import { nodeHost } from '../host/host-services.ts';
+import { Machine } from '../machine/machine.ts';
+import type { MachineOptions } from '../machine/options.ts';
+import type { Config } from './config.ts';
+import { UsageError } from './grammar.ts';
+import { openDrives } from './open-drives.ts';
+
+export interface BuildOptions {
+  /** Where the output of the serial ports goes, by port number. */
+  readonly serials: MachineOptions['serials'];
+  /** Told what the user should know. */
+  readonly notice: (message: string) => void;
+}
+
+/**
+ * Opens everything and powers the machine on, without starting it. Rejects with UsageError, FirmwareError, BlockError or
+ * LinuxLoadError; nothing is open then.
+ */
+export async function buildMachine(config: Config, { serials, notice }: BuildOptions): Promise<Machine> {
+  const files = await readFiles(config, notice);
+  const drives = await openDrives(config, notice);
+  try {
+    return await Machine.create(machineOptions(config, files, drives, serials));
+  } catch (error) {
+    for (const { node } of drives) await node?.close().catch(() => {});
+    throw error;
+  }
+}
+
+type Files = Pick<MachineOptions, 'bios' | 'vgaRom' | 'linuxboot' | 'kernel' | 'initrd'>;
+
+async function readFiles(config: Config, notice: (message: string) => void): Promise<Files> {
+  const firmware = await findFirmware({ bios: config.bios, dirs: config.dataDirs, notice });
+  const kernel =
+    config.kernel === undefined ? undefined : await readNamed(config.kernel, 'could not open kernel file');
+  const initrd =
+    config.initrd === undefined ? undefined : await readNamed(config.initrd, 'error reading initrd');
+  return {
+    bios: firmware.bios,
+    ...(firmware.vgaRom === undefined ? {} : { vgaRom: firmware.vgaRom }),
+    ...(firmware.linuxboot === undefined || kernel === undefined ? {} : { linuxboot: firmware.linuxboot }),
+    ...(kernel === undefined ? {} : { kernel: { name: config.kernel!, data: kernel } }),
+    ...(initrd === undefined ? {} : { initrd }),
+  };
+}
+
+async function readNamed(path: string, complaint: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new UsageError(`${complaint} '${path}': ${reasonOf(error)}`);
+  }
+}
+
+function machineOptions(
+  config: Config,
+  files: Files,
+  drives: MachineOptions['drives'],
+  serials: MachineOptions['serials'],
+): MachineOptions {
+  const { bios, vgaRom, ...kernel } = files;
+  const vga = config.vga ?? (config.noDefaults ? 'none' : 'std');
+  const order = config.bootOnce ?? config.bootOrder;
+  return {
+    machineType: config.machineType,
+    ramBytes: config.ramBytes,
+    cpuModel: config.cpuModel,
+    bios,
+    ...(vga === 'std' && vgaRom !== undefined ? { vgaRom } : {}),
+    ...kernel,
+    ...(config.append === undefined ? {} : { commandLine: config.append }),
+    vga,
+    drives,
+    serials,
+    ...(order === undefined ? {} : { bootOrder: order }),
+    ...(config.bootMenu === undefined ? {} : { bootMenu: config.bootMenu }),
+    ...(config.bootMenuWaitMs === undefined ? {} : { bootMenuWaitMs: config.bootMenuWaitMs }),
+    ...(config.icount === undefined ? {} : { icount: config.icount }),
+    rtc: { baseSeconds: rtcBase(config), clock: config.rtcClock },
+    noReboot: config.noReboot,
+    noShutdown: config.noShutdown,
+    noGraphic: config.noGraphic,
+    ...(config.debugExit === undefined ? {} : { debugExit: config.debugExit }),
+    ...(config.uuid === undefined ? {} : { uuid: config.uuid }),
+    host: nodeHost,
+  };
+}
+
+/** Seconds since 1970 that the guest's clock shows at power-on. */
+function rtcBase({ rtcBase: base }: Config): number {
+  if (typeof base === 'number') return base;
+  const now = Math.floor(nodeHost.wallClock() / 1000);
+  return base === 'utc' ? now : now - new Date(now * 1000).getTimezoneOffset() * 60;
+}
