@@ -11,8 +11,20 @@ const ROOT = join(import.meta.dirname, '../../../shared/vectors');
 const FOLDER = process.env['AMBERVM_VECTORS'] ?? join(ROOT, '80286');
 const AVAILABLE = existsSync(join(FOLDER, 'metadata.json.gz'));
 
-/** Tests whose recorded result cannot be right, with the reason. */
-const MISRECORDED = new Map([['CE #1193', 'INTO: the word pushed for CS is SS, in this one of 238 tests']]);
+/** Tests whose recorded result is not that of a 386, with the reason; those from CD on are in the full set only. */
+const NOT_ALIKE: readonly (readonly [tests: RegExp, why: string])[] = [
+  [/^CE #1193 /, 'misrecorded, one of 238: the word pushed for CS is SS'],
+  [/^(CD #2044|FF\.3 #1141) /, 'misrecorded, likewise'],
+  [
+    /^D4 #\d+ aam 0:/,
+    'AAM 0: #DE leaves flags alone on later CPUs; the 286 sets PF by an unfinished division',
+  ],
+  [
+    /^F6\.7 #(952|1085|2653|4297) /,
+    'IDIV: quotients that do not fit, of which the 286 misses one in a thousand',
+  ],
+  [/^D8 #(2655|3961|4347) /, 'x87 operand at FFFE: without a coprocessor nobody looks at its limit'],
+];
 
 describe.skipIf(!AVAILABLE && process.env['CI'] !== 'true')('80286 vectors', () => {
   it('the vectors are there', () => {
@@ -29,7 +41,7 @@ describe.skipIf(!AVAILABLE && process.env['CI'] !== 'true')('80286 vectors', () 
       const result = runFile(cpu, file, revoked);
       passed += result.passed;
       excluded += result.excluded;
-      failures.push(...result.failures.filter((f) => !MISRECORDED.has(f.split(' ').slice(0, 2).join(' '))));
+      failures.push(...result.failures.filter((f) => !NOT_ALIKE.some(([tests]) => tests.test(f))));
     }
     expect(failures).toEqual([]);
     expect(passed).toBeGreaterThan(excluded * 20);

@@ -184,14 +184,15 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
   d.definition = definition;
 }
 
-/** A mandatory prefix chooses the row; F3 and F2 win over 66. */
+/** A mandatory prefix chooses the row; F3 and F2 win over 66. Integer instructions ignore F2 and F3. */
 function findOpcode(number: number, prefix66: boolean, repeat: number) {
   const table = ISA.opcodes;
-  if (number < 0x100) return table[number];
-  if (repeat === L.RF_REP && table[number + PREFIX_F3] !== undefined) return table[number + PREFIX_F3];
-  if (repeat === L.RF_REPNE && table[number + PREFIX_F2] !== undefined) return table[number + PREFIX_F2];
-  if (prefix66 && table[number + PREFIX_66] !== undefined) return table[number + PREFIX_66];
-  return table[number];
+  const plain = table[number];
+  if (number < 0x100) return plain;
+  const prefix =
+    repeat === L.RF_REP ? PREFIX_F3 : repeat === L.RF_REPNE ? PREFIX_F2 : prefix66 ? PREFIX_66 : 0;
+  if (prefix === 0) return plain;
+  return table[number + prefix] ?? (plain?.mandatory === true ? undefined : plain);
 }
 
 function tooLong(d: Decoded): void {

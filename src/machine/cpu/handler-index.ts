@@ -16,6 +16,7 @@ import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
 import { SEMANTICS } from './generate/semantics/index.ts';
 import type { Definition } from './isa.ts';
 import * as L from './layout.ts';
+import { FEATURE_CMOV } from './system/cpu-models.ts';
 
 /** Per definition: what filling a record needs, worked out once. */
 interface Plan {
@@ -36,6 +37,14 @@ function fromBase64(text: string): Uint8Array {
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
+}
+
+/** FCMOVcc (DA, DB C0–DF) and FCOMI, FUCOMI (DB, DF E8–F7) came with CMOV; SDM 1, 8.3.3. */
+function escapeFeature(d: Decoded): number {
+  if (d.memory) return 0;
+  const move = (d.opcode === 0xda || d.opcode === 0xdb) && d.modrm < 0xe0;
+  const compare = (d.opcode === 0xdb || d.opcode === 0xdf) && d.modrm >= 0xe8 && d.modrm < 0xf8;
+  return move || compare ? FEATURE_CMOV : 0;
 }
 
 const VARIANTS = ['', 'x', 'f', 'g'];
@@ -124,6 +133,11 @@ export class HandlerIndex {
     const definition = d.definition;
     if (definition === undefined) {
       this.#cold(c, rec, coldNumber(d.invalid === 'gp' ? 'too_long' : 'undefined'));
+      return;
+    }
+    const feature = definition.operation === 'fpu_escape' ? escapeFeature(d) : definition.feature;
+    if (feature !== 0 && (c.get(L.FEATURES) & feature) === 0) {
+      this.#cold(c, rec, coldNumber('undefined'));
       return;
     }
     this.#memoryOperand(c, rec, d);

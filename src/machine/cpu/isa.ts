@@ -7,11 +7,12 @@
  * Operands: E r/m, G reg field, Z register in the opcode, O absolute memory, M memory only, S segment register of the reg field,
  * C and D control and debug registers; sizes b 8, w 16, d 32, v 16 or 32 by operand size. Ib, Iw, Iv immediates, Is a
  * sign-extended byte; Jb, Jv relative targets; Ap a far pointer; AL, eAX, CL, DX, 1, ES… implied ones.
- * Attributes: `b`, `v`, `d` size of implied operands; `lock` may take LOCK with a memory operand; `rep`, `repcc` string operation;
+ * Attributes: `?name` exists only with that CPUID feature (`?p6`: from the Pentium Pro on); `b`, `v`, `d` size of implied operands; `lock` may take LOCK with a memory operand; `rep`, `repcc` string operation;
  * `=name` carried out by an operation of another name than the mnemonic; `#n` a constant for the operation.
  * Operations found in SEMANTICS are generated; all others are cold operations (system/, fpu/, simd/).
  */
 import { ISA_SIMD } from './isa-simd.ts';
+import { FEATURE_CMOV, FEATURE_CX8, FEATURE_MSR, FEATURE_SEP, FEATURE_TSC } from './system/cpu-models.ts';
 
 const ALU = ['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'cmp'];
 const SHIFTS = ['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'shl', 'sar'];
@@ -218,26 +219,26 @@ const TWO_BYTE = `
 0f08 invd
 0f09 wbinvd
 0f0b ud2
-0f0d nop Ev
-0f18 nop Ev
-0f19 nop Ev
-0f1a nop Ev
-0f1b nop Ev
-0f1c nop Ev
-0f1d nop Ev
-0f1e nop Ev
-0f1f nop Ev
+0f0d nop Ev !?p6
+0f18 nop Ev !?p6
+0f19 nop Ev !?p6
+0f1a nop Ev !?p6
+0f1b nop Ev !?p6
+0f1c nop Ev !?p6
+0f1d nop Ev !?p6
+0f1e nop Ev !?p6
+0f1f nop Ev !?p6
 0f20 mov Rd,Cd !=mov_from_cr
 0f21 mov Rd,Dd !=mov_from_dr
 0f22 mov Cd,Rd !=mov_to_cr
 0f23 mov Dd,Rd !=mov_to_dr
-0f30 wrmsr
-0f31 rdtsc
-0f32 rdmsr
-0f33 rdpmc
-0f34 sysenter
-0f35 sysexit
-0f40+cc cmov Gv,Ev
+0f30 wrmsr !?msr
+0f31 rdtsc !?tsc
+0f32 rdmsr !?msr
+0f33 rdpmc !?p6
+0f34 sysenter !?sep
+0f35 sysexit !?sep
+0f40+cc cmov Gv,Ev !?cmov
 0f80+cc j Jv
 0f90+cc set Eb
 0fa0 push FS !v,=push_sreg
@@ -272,7 +273,7 @@ const TWO_BYTE = `
 0fbf movsx Gv,Ew !=movsx16
 0fc0 xadd Eb,Gb !lock
 0fc1 xadd Ev,Gv !lock
-0fc7/1 cmpxchg8b M !lock
+0fc7/1 cmpxchg8b M !lock,?cx8
 0fc8+r bswap Zv
 `;
 
@@ -289,6 +290,8 @@ export interface Definition {
   readonly repeat: string;
   /** Constant for cold operations, else undefined. */
   readonly constant: number | undefined;
+  /** Bits of CPUID leaf 1 EDX without which this is an undefined opcode; 0: every model has it. */
+  readonly feature: number;
   readonly modrm: boolean;
 }
 
@@ -298,10 +301,22 @@ export const PREFIX_F3 = 0x400;
 export const PREFIX_F2 = 0x600;
 export const OPCODES = 0x800;
 
+/** The Pentium Pro's children, here, are those that have CMOV. */
+const FEATURES: Readonly<Record<string, number>> = {
+  cmov: FEATURE_CMOV,
+  cx8: FEATURE_CX8,
+  msr: FEATURE_MSR,
+  p6: FEATURE_CMOV,
+  sep: FEATURE_SEP,
+  tsc: FEATURE_TSC,
+};
+
 export interface Opcode {
   readonly plain: Definition | undefined;
   /** By ModRM reg field. */
   readonly group: readonly (Definition | undefined)[] | undefined;
+  /** MMX or SSE: 66, F2 and F3 are part of the opcode, and undefined where no row has them. SDM 2A, 2.1.2. */
+  readonly mandatory: boolean;
 }
 
 function parseRow(row: string): { opcode: string; definition: Definition } {
@@ -313,8 +328,10 @@ function parseRow(row: string): { opcode: string; definition: Definition } {
   let lockable = false;
   let repeat = '';
   let constant: number | undefined;
+  let feature = 0;
   for (const attribute of attributeText?.trim().split(',') ?? []) {
-    if (attribute.startsWith('=')) operation = attribute.slice(1);
+    if (attribute.startsWith('?')) feature = FEATURES[attribute.slice(1)]!;
+    else if (attribute.startsWith('=')) operation = attribute.slice(1);
     else if (attribute.startsWith('#')) constant = Number(attribute.slice(1));
     else if (attribute === 'lock') lockable = true;
     else if (attribute === 'rep' || attribute === 'repcc') repeat = attribute;
@@ -323,7 +340,7 @@ function parseRow(row: string): { opcode: string; definition: Definition } {
   const modrm = operands.some((o) => /^[EGMSCDRPQVWNU]/.test(o) && !/^(CL|CS|DS|DX|SS|ES|GS)$/.test(o));
   return {
     opcode,
-    definition: { mnemonic, operation, operands, implied, lockable, repeat, constant, modrm },
+    definition: { mnemonic, operation, operands, implied, lockable, repeat, constant, feature, modrm },
   };
 }
 
@@ -344,7 +361,8 @@ function expand(row: string): string[] {
   return Array.from({ length: count }, (_, i) => {
     const opcode = `${head}${hex(first + i)}`;
     if (kind !== 'cc') return `${opcode} ${name}${rest}`;
-    return `${opcode} ${name}${CONDITIONS[i]}${rest} !=${name}${i}`;
+    const [operands, attributes] = rest.split('!') as [string, string | undefined];
+    return `${opcode} ${name}${CONDITIONS[i]}${operands} !=${name}${i}${attributes === undefined ? '' : `,${attributes}`}`;
   });
 }
 
@@ -364,21 +382,17 @@ function opcodeNumber(text: string): { number: number; reg: number | undefined }
 
 function build(): { opcodes: readonly (Opcode | undefined)[]; definitions: readonly Definition[] } {
   const opcodes = new Array<
-    { plain: Definition | undefined; group: (Definition | undefined)[] | undefined } | undefined
+    | { plain: Definition | undefined; group: (Definition | undefined)[] | undefined; mandatory: boolean }
+    | undefined
   >(OPCODES).fill(undefined);
   const definitions: Definition[] = [];
-  const text = [
-    ...aluRows(),
-    ...shiftRows(),
-    ...ONE_BYTE.split('\n'),
-    ...TWO_BYTE.split('\n'),
-    ...ISA_SIMD.split('\n'),
-  ];
-  for (const row of text.filter((r) => r.trim() !== '').flatMap(expand)) {
+  const integer = [...aluRows(), ...shiftRows(), ...ONE_BYTE.split('\n'), ...TWO_BYTE.split('\n')];
+  const simd = new Set(ISA_SIMD.split('\n'));
+  for (const row of [...integer, ...simd].filter((r) => r.trim() !== '').flatMap(expand)) {
     const { opcode, definition } = parseRow(row);
     const { number, reg } = opcodeNumber(opcode);
     definitions.push(definition);
-    opcodes[number] ??= { plain: undefined, group: undefined };
+    opcodes[number] ??= { plain: undefined, group: undefined, mandatory: simd.has(row) };
     const entry = opcodes[number]!;
     if (reg === undefined) entry.plain = definition;
     else {

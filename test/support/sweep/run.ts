@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { CpuModel } from '../../../src/machine/cpu/system/cpu-models.ts';
 import { bareCpu, EMPTY_BUS } from '../bare-cpu.ts';
 
 /** Splits the log: a line a case. */
@@ -28,11 +29,11 @@ export interface OurRun {
 /** Of the last run: units that the JIT compiled. */
 export const lastRun = { compiled: 0 };
 
-export function runOurs(rom: Uint8Array): string[] {
-  return runSliced(rom, () => 1e9).lines;
+export function runOurs(rom: Uint8Array, model?: CpuModel): string[] {
+  return runSliced(rom, () => 1e9, true, model).lines;
 }
 
-export function runSliced(rom: Uint8Array, slice: () => number, jit = true): OurRun {
+export function runSliced(rom: Uint8Array, slice: () => number, jit = true, model?: CpuModel): OurRun {
   const out: number[] = [];
   const c = bareCpu(16 << 20, {
     ...EMPTY_BUS,
@@ -41,6 +42,7 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true): Our
     },
   });
   c.jit.enabled = jit;
+  if (model !== undefined) c.model = model;
   const at = c.mem.ramAddress + (8 << 20);
   c.u8.set(rom, at);
   c.mem.addRom(0x100000000 - rom.length, at, rom.length);
@@ -73,8 +75,8 @@ async function runProgram(program: string, args: string[], cwd: string, file: st
   return text();
 }
 
-const BOCHSRC = `megs: 32
-cpu: model=p3_katmai, count=1, ips=100000000, reset_on_triple_fault=0
+const bochsrc = (model: string): string => `megs: 32
+cpu: model=${model}, count=1, ips=100000000, reset_on_triple_fault=0
 romimage: file=rom.bin
 vgaromimage: file=vga.bin
 display_library: rfb, options="timeout=0"
@@ -96,9 +98,10 @@ async function inFolder<T>(rom: Uint8Array, f: (folder: string) => Promise<T>): 
   }
 }
 
-export function runBochs(rom: Uint8Array): Promise<string[]> {
+/** `model`: one of `bochs --help cpu`. */
+export function runBochs(rom: Uint8Array, model = 'p3_katmai'): Promise<string[]> {
   return inFolder(rom, async (folder) => {
-    writeFileSync(join(folder, 'bochsrc'), BOCHSRC);
+    writeFileSync(join(folder, 'bochsrc'), bochsrc(model));
     writeFileSync(join(folder, 'vga.bin'), new Uint8Array(32768));
     return linesOf(await runProgram('bochs', ['-q', '-f', 'bochsrc'], folder, 'stdout'));
   });

@@ -19,6 +19,7 @@ export interface CpuModel {
 }
 
 export const FEATURE_PSE = 1 << 3;
+export const FEATURE_TSC = 1 << 4;
 export const FEATURE_MSR = 1 << 5;
 export const FEATURE_CX8 = 1 << 8;
 export const FEATURE_APIC = 1 << 9;
