@@ -4,28 +4,37 @@ import { openRaw } from '../raw/raw.ts';
 import { copyOnWrite } from './copy-on-write.ts';
 import { delayed } from './delay.ts';
 import { injectErrors } from './inject-error.ts';
-import { type LogEntry, logged } from './log.ts';
+import { Log, logged } from './log.ts';
 import { readOnly } from './readonly.ts';
 
 const memory = (): MemoryFile => new MemoryFile(Buffer.alloc(256 * 1024, 7));
 
 describe('filters', () => {
-  it('log: what is written and flushed, in order, copied', async () => {
-    const log: LogEntry[] = [];
+  it('log: what is written and flushed, when it was made and when it was done, copied', async () => {
+    const log = new Log();
     const file = logged(memory(), log);
     const data = Buffer.from([1, 2]);
-    await file.write(5, data);
+    const write = file.write(5, data);
     data[0] = 9;
-    await file.flush();
+    const flush = file.flush();
+    await Promise.all([write, flush]);
     await file.writev(7, [Buffer.from([3]), Buffer.from([4])]);
     await file.truncate(100);
-    expect(log).toEqual([
-      { kind: 'write', offset: 5, data: new Uint8Array([1, 2]) },
-      { kind: 'flush' },
-      { kind: 'write', offset: 7, data: new Uint8Array([3]) },
-      { kind: 'write', offset: 8, data: new Uint8Array([4]) },
-      { kind: 'truncate', sizeBytes: 100 },
+    expect(log.entries).toEqual([
+      { kind: 'write', offset: 5, data: new Uint8Array([1, 2]), begun: 1, ended: 3 },
+      { kind: 'flush', begun: 2, ended: 4 },
+      { kind: 'write', offset: 7, data: new Uint8Array([3]), begun: 5, ended: 7 },
+      { kind: 'write', offset: 8, data: new Uint8Array([4]), begun: 6, ended: 8 },
+      { kind: 'truncate', sizeBytes: 100, begun: 9, ended: 10 },
     ]);
+  });
+
+  it('log: what failed may have reached the disk', async () => {
+    const log = new Log();
+    const { file, failAt } = injectErrors(memory());
+    failAt('write', 0);
+    await expect(logged(file, log).write(0, new Uint8Array(1))).rejects.toThrow('injected');
+    expect(log.entries[0]!.ended).toBe(Infinity);
   });
 
   it('inject-error: the request with that number, as often as told', async () => {

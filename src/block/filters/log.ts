@@ -1,39 +1,64 @@
-/** A file under an image that records what is written and flushed, for tests of the order in which it happens. */
+/**
+ * A file under an image that records what is written and flushed, for tests of the order in which it happens. Each
+ * request has two times: when it was made and when it was done. What a flush makes durable is what was done when it was
+ * made; everything else may have reached the disk or not.
+ */
 import type { BlockFile } from '../file.ts';
 
-export type LogEntry =
+export type LogEntry = {
+  readonly begun: number;
+  /** Infinity: not done, or failed. */
+  readonly ended: number;
+} & (
   | { readonly kind: 'write'; readonly offset: number; readonly data: Uint8Array }
   | { readonly kind: 'truncate'; readonly sizeBytes: number }
-  | { readonly kind: 'flush' };
+  | { readonly kind: 'flush' }
+);
 
-/** Entries appear in `log` when the request below has completed; data is copied. */
-export function logged(below: BlockFile, log: LogEntry[]): BlockFile {
+type Recorded = { kind: 'flush' } | { kind: 'truncate'; sizeBytes: number } | WriteRecord;
+type WriteRecord = { kind: 'write'; offset: number; data: Uint8Array };
+
+export class Log {
+  /** In the order in which they were made. */
+  readonly entries: LogEntry[] = [];
+  #time = 0;
+
+  /** A time later than all before. */
+  tick(): number {
+    return ++this.#time;
+  }
+
+  /** Runs a request between its two times. */
+  async record(requests: readonly Recorded[], action: () => Promise<void>): Promise<void> {
+    const added = requests.map((request) => ({ ...request, begun: this.tick(), ended: Infinity }));
+    this.entries.push(...added);
+    await action();
+    for (const entry of added) entry.ended = this.tick();
+  }
+}
+
+/** Data is copied when the request is made. */
+export function logged(below: BlockFile, log: Log): BlockFile {
   return {
     filename: below.filename,
     readOnly: below.readOnly,
     size: () => below.size(),
     read: (offset, target) => below.read(offset, target),
-    write: async (offset, source) => {
-      const data = Uint8Array.from(source);
-      await below.write(offset, source);
-      log.push({ kind: 'write', offset, data });
+    ...(below.readSync ? { readSync: (offset, target) => below.readSync!(offset, target) } : {}),
+    write: (offset, source) =>
+      log.record([{ kind: 'write', offset, data: Uint8Array.from(source) }], () =>
+        below.write(offset, source),
+      ),
+    writev: (offset, parts) => {
+      let at = offset;
+      const requests = parts.map((part): WriteRecord => {
+        at += part.length;
+        return { kind: 'write', offset: at - part.length, data: Uint8Array.from(part) };
+      });
+      return log.record(requests, () => below.writev(offset, parts));
     },
-    writev: async (offset, parts) => {
-      const copies = parts.map((part) => Uint8Array.from(part));
-      await below.writev(offset, parts);
-      for (const data of copies) {
-        log.push({ kind: 'write', offset, data });
-        offset += data.length;
-      }
-    },
-    truncate: async (sizeBytes) => {
-      await below.truncate(sizeBytes);
-      log.push({ kind: 'truncate', sizeBytes });
-    },
-    flush: async () => {
-      await below.flush();
-      log.push({ kind: 'flush' });
-    },
+    truncate: (sizeBytes) => log.record([{ kind: 'truncate', sizeBytes }], () => below.truncate(sizeBytes)),
+    flush: () => log.record([{ kind: 'flush' }], () => below.flush()),
     close: () => below.close(),
   };
 }

@@ -1,0 +1,238 @@
+/**
+ * An image under work whose every write is recorded, with a book of what was promised: which sectors a flush has made
+ * durable, which snapshots a command has reported as done. {@link Rig.judge} holds a crashed image against the book.
+ */
+import { openQcow2, type Qcow2 } from '../../../src/block/qcow2/qcow2.ts';
+import type { BlockFile } from '../../../src/block/file.ts';
+import { Log, logged } from '../../../src/block/filters/log.ts';
+import { checkImage } from '../../../src/block/qcow2/check.ts';
+import { readRange } from '../../../src/block/qcow2/mapping.ts';
+import { findSnapshot, readSnapshotL1 } from '../../../src/block/qcow2/snapshots.ts';
+import type { MemoryFile } from '../memory-file.ts';
+
+export const SECTOR = 512;
+
+export interface StoredSnapshot {
+  readonly tag: string;
+  readonly id: string;
+  readonly disk: Buffer;
+  readonly vmState: Buffer;
+}
+
+interface GuestWrite {
+  readonly begun: number;
+  ended: number;
+  readonly first: number;
+  readonly count: number;
+  /** 0: zeroes. */
+  readonly value: number;
+}
+
+/** A command that is seen wholly or not at all. */
+interface Command {
+  readonly name: string;
+  readonly begun: number;
+  ended: number;
+  after: readonly StoredSnapshot[];
+  /** Contents of the disk afterwards, if the command changes them as a whole. */
+  disk: Buffer | undefined;
+}
+
+export interface CommandOptions {
+  /** The disk has other contents afterwards (going back to a snapshot). */
+  readonly changesDisk?: boolean;
+}
+
+export class Rig {
+  readonly log = new Log();
+  /** The file as it was when recording began. */
+  readonly base: Buffer;
+  readonly file: MemoryFile;
+  node!: Qcow2;
+  readonly #below: BlockFile;
+  readonly #writes: GuestWrite[] = [];
+  readonly #flushes: { begun: number; ended: number }[] = [];
+  readonly #commands: Command[] = [];
+  #value = 0;
+
+  private constructor(file: MemoryFile, under: (file: BlockFile) => BlockFile) {
+    this.file = file;
+    this.base = Buffer.from(file.bytes);
+    this.#below = under(logged(file, this.log));
+  }
+
+  /** `under`: more filters, between the image and the recorder. */
+  static async open(file: MemoryFile, under: (file: BlockFile) => BlockFile = (f) => f): Promise<Rig> {
+    const rig = new Rig(file, under);
+    await rig.#open();
+    const after = await storedSnapshots(rig.node);
+    rig.#commands.push({ name: 'nothing', begun: 0, ended: 0, after, disk: await wholeDisk(rig.node) });
+    return rig;
+  }
+
+  async #open(): Promise<void> {
+    this.node = await openQcow2(this.#below);
+  }
+
+  // ---- work
+
+  /** Sectors with contents of their own. */
+  async write(offset: number, length: number): Promise<void> {
+    const value = ++this.#value;
+    await this.#write(offset, length, value, () =>
+      this.node.write(offset, sectors(value, offset / SECTOR, length / SECTOR)),
+    );
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    await this.#write(offset, length, 0, () => this.node.writeZeroes(offset, length));
+  }
+
+  async #write(offset: number, length: number, value: number, action: () => Promise<void>): Promise<void> {
+    if (offset % SECTOR !== 0 || length % SECTOR !== 0) throw new RangeError('whole sectors');
+    const write = {
+      begun: this.log.tick(),
+      ended: Infinity,
+      first: offset / SECTOR,
+      count: length / SECTOR,
+      value,
+    };
+    this.#writes.push(write);
+    await action();
+    write.ended = this.log.tick();
+  }
+
+  async flush(): Promise<void> {
+    const begun = this.log.tick();
+    await this.node.flush();
+    this.#flushes.push({ begun, ended: this.log.tick() });
+  }
+
+  /** A command that makes, replaces or deletes snapshots, or goes back to one. */
+  async command<T>(name: string, action: () => Promise<T>, options: CommandOptions = {}): Promise<T> {
+    const command: Command = { name, begun: this.log.tick(), ended: Infinity, after: [], disk: undefined };
+    this.#commands.push(command);
+    const result = await action();
+    command.ended = this.log.tick();
+    command.after = await storedSnapshots(this.node);
+    if (options.changesDisk) command.disk = await wholeDisk(this.node);
+    return result;
+  }
+
+  /** Close, open: what a program's end and the next one's start do. */
+  async reopen(): Promise<void> {
+    const begun = this.log.tick();
+    await this.node.close();
+    this.#flushes.push({ begun, ended: this.log.tick() });
+    await this.#open();
+  }
+
+  /** After a command or request that failed: what it was to do has not happened, and yet may be on the disk. */
+  forgetFailed(): void {
+    this.#commands.splice(0, this.#commands.length, ...this.#commands.filter((c) => c.ended !== Infinity));
+  }
+
+  // ---- judgement
+
+  /** Undefined: all that was promised at `time` is there, and nothing that was not. Else what is wrong. */
+  async judge(file: MemoryFile, time: number): Promise<string | undefined> {
+    const node = await openQcow2(file);
+    const check = await checkImage(node.image);
+    if (check.corruptions > 0)
+      return `corrupt: ${check.messages.filter((m) => m.startsWith('ERROR')).join('; ')}`;
+    const done = this.#commands.filter(({ ended }) => ended <= time).at(-1)!;
+    const open = this.#commands.filter(({ begun, ended }) => begun <= time && ended > time);
+    const found = await storedSnapshots(node);
+    const wrong = [done, ...open].map(({ after }) => differing(after, found));
+    if (!wrong.includes(undefined)) {
+      return `after '${done.name}'${open.map(({ name }) => `, during '${name}'`).join('')}: ${wrong[0]}`;
+    }
+    const disk = await wholeDisk(node);
+    if (open.some((command) => command.disk?.equals(disk))) return undefined;
+    return this.#judgeDisk(disk, time);
+  }
+
+  #judgeDisk(disk: Buffer, time: number): string | undefined {
+    const last = this.#commands.filter((c) => c.disk !== undefined && c.ended <= time).at(-1)!;
+    const barriers = [...this.#flushes, ...this.#commands].filter(({ ended }) => ended <= time);
+    const durable = Math.max(...barriers.map(({ begun }) => begun));
+    const writes = this.#writes.filter(({ begun }) => begun > last.ended && begun <= time);
+    const certain = Buffer.from(last.disk!);
+    const possible = new Map<number, GuestWrite[]>();
+    for (const write of writes) {
+      if (write.ended <= durable) {
+        put(certain, write);
+        continue;
+      }
+      for (let i = 0; i < write.count; i++) {
+        const list = possible.get(write.first + i) ?? [];
+        list.push(write);
+        possible.set(write.first + i, list);
+      }
+    }
+    if (certain.length !== disk.length) return `the disk has ${disk.length} bytes, not ${certain.length}`;
+    if (certain.equals(disk)) return undefined;
+    for (let sector = 0; sector * SECTOR < disk.length; sector++) {
+      const at = sector * SECTOR;
+      const now = disk.subarray(at, at + SECTOR);
+      if (now.equals(certain.subarray(at, at + SECTOR))) continue;
+      const allowed = possible.get(sector) ?? [];
+      if (allowed.some(({ value }) => now.equals(sectors(value, sector, 1)))) continue;
+      const words = `${certain.readUInt32LE(at)} or ${allowed.map(({ value }) => value).join(', ')}`;
+      return `sector ${sector} has ${now.readUInt32LE(0)} (${now.readUInt32LE(4)}), expected ${words}`;
+    }
+    return undefined;
+  }
+
+  get snapshots(): readonly StoredSnapshot[] {
+    return this.#commands.at(-1)!.after;
+  }
+}
+
+/** Value and sector number, over and over. */
+function sectors(value: number, first: number, count: number): Buffer {
+  const bytes = Buffer.alloc(count * SECTOR);
+  if (value === 0) return bytes;
+  for (let i = 0; i < count; i++) {
+    for (let at = 0; at < SECTOR; at += 8) {
+      bytes.writeUInt32LE(value, i * SECTOR + at);
+      bytes.writeUInt32LE(first + i, i * SECTOR + at + 4);
+    }
+  }
+  return bytes;
+}
+
+function put(disk: Buffer, { value, first, count }: GuestWrite): void {
+  sectors(value, first, count).copy(disk, first * SECTOR);
+}
+
+async function wholeDisk(node: Qcow2): Promise<Buffer> {
+  const disk = Buffer.alloc(node.sizeBytes);
+  await node.read(0, disk);
+  return disk;
+}
+
+/** Everything that can be had from the snapshots of an image. */
+async function storedSnapshots(node: Qcow2): Promise<StoredSnapshot[]> {
+  const found: StoredSnapshot[] = [];
+  for (const { tag, id, vmStateBytes } of node.listSnapshots()) {
+    const snapshot = findSnapshot(node.image, id);
+    const disk = Buffer.alloc(snapshot.diskBytes);
+    await readRange(node.image, await readSnapshotL1(node.image, snapshot), 0, disk, undefined);
+    const vmState = Buffer.alloc(vmStateBytes);
+    if (vmStateBytes > 0) await node.readVmState(id, 0, vmState);
+    found.push({ tag, id, disk, vmState });
+  }
+  return found;
+}
+
+function differing(wanted: readonly StoredSnapshot[], found: readonly StoredSnapshot[]): string | undefined {
+  const names = (list: readonly StoredSnapshot[]): string =>
+    list.map(({ tag, id }) => `${tag} (${id})`).join(', ');
+  if (names(wanted) !== names(found)) return `snapshots ${names(found)}; expected ${names(wanted)}`;
+  for (const [i, { tag, disk, vmState }] of wanted.entries()) {
+    if (!found[i]!.disk.equals(disk)) return `the disk of snapshot '${tag}' has changed`;
+    if (!found[i]!.vmState.equals(vmState)) return `the VM state of snapshot '${tag}' has changed`;
+  }
+  return undefined;
+}
