@@ -49,7 +49,7 @@ async function record(workload: Workload, under: (file: BlockFile) => BlockFile)
   const before = await Rig.open(file);
   await workload.setup?.(before);
   await before.node.close();
-  const rig = await Rig.open(file, under);
+  const rig = await Rig.open(file, { under });
   for (const step of workload.steps) await step(rig);
   await rig.node.close();
   return rig;

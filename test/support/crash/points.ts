@@ -38,10 +38,10 @@ const LOSSES: readonly Loss[] = ['all', 'none', 'writes', 'torn', 'torn', 'write
 export async function* crashPoints(
   base: Uint8Array,
   entries: readonly LogEntry[],
-  { count, seed = 1 }: { count: number; seed?: number },
+  { count, seed = 1, from = 0 }: { count: number; seed?: number; from?: number },
 ): AsyncGenerator<CrashPoint> {
   const next = random(seed);
-  const moments = momentsOf(entries);
+  const moments = momentsOf(entries).filter((time) => time >= from);
   const perMoment = Math.max(1, Math.min(LOSSES.length, Math.floor(count / moments.length)));
   const step = Math.max(1, moments.length / count);
   const durable = new MemoryFile(base);

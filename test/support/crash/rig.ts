@@ -38,6 +38,13 @@ interface Command {
   disk: Buffer | undefined;
 }
 
+export interface RigOptions {
+  /** More filters, between the image and the recorder. */
+  readonly under?: (file: BlockFile) => BlockFile;
+  /** Changed in place before VM states are compared: takes out what may differ. */
+  readonly maskVmState?: (vmState: Buffer) => void;
+}
+
 export interface CommandOptions {
   /** The disk has other contents afterwards (going back to a snapshot). */
   readonly changesDisk?: boolean;
@@ -50,22 +57,23 @@ export class Rig {
   readonly file: MemoryFile;
   node!: Qcow2;
   readonly #below: BlockFile;
+  readonly #mask: (vmState: Buffer) => void;
   readonly #writes: GuestWrite[] = [];
   readonly #flushes: { begun: number; ended: number }[] = [];
   readonly #commands: Command[] = [];
   #value = 0;
 
-  private constructor(file: MemoryFile, under: (file: BlockFile) => BlockFile) {
+  private constructor(file: MemoryFile, { under = (f) => f, maskVmState = () => {} }: RigOptions) {
     this.file = file;
     this.base = Buffer.from(file.bytes);
     this.#below = under(logged(file, this.log));
+    this.#mask = maskVmState;
   }
 
-  /** `under`: more filters, between the image and the recorder. */
-  static async open(file: MemoryFile, under: (file: BlockFile) => BlockFile = (f) => f): Promise<Rig> {
-    const rig = new Rig(file, under);
+  static async open(file: MemoryFile, options: RigOptions = {}): Promise<Rig> {
+    const rig = new Rig(file, options);
     await rig.#open();
-    const after = await storedSnapshots(rig.node);
+    const after = await rig.#stored(rig.node);
     rig.#commands.push({ name: 'nothing', begun: 0, ended: 0, after, disk: await wholeDisk(rig.node) });
     return rig;
   }
@@ -114,9 +122,15 @@ export class Rig {
     this.#commands.push(command);
     const result = await action();
     command.ended = this.log.tick();
-    command.after = await storedSnapshots(this.node);
+    command.after = await this.#stored(this.node);
     if (options.changesDisk) command.disk = await wholeDisk(this.node);
     return result;
+  }
+
+  /** Moments before now need not be looked at. */
+  begin = 0;
+  beginHere(): void {
+    this.begin = this.log.tick();
   }
 
   /** Close, open: what a program's end and the next one's start do. */
@@ -142,7 +156,7 @@ export class Rig {
       return `corrupt: ${check.messages.filter((m) => m.startsWith('ERROR')).join('; ')}`;
     const done = this.#commands.filter(({ ended }) => ended <= time).at(-1)!;
     const open = this.#commands.filter(({ begun, ended }) => begun <= time && ended > time);
-    const found = await storedSnapshots(node);
+    const found = await this.#stored(node);
     const wrong = [done, ...open].map(({ after }) => differing(after, found));
     if (!wrong.includes(undefined)) {
       return `after '${done.name}'${open.map(({ name }) => `, during '${name}'`).join('')}: ${wrong[0]}`;
@@ -182,6 +196,12 @@ export class Rig {
       return `sector ${sector} has ${now.readUInt32LE(0)} (${now.readUInt32LE(4)}), expected ${words}`;
     }
     return undefined;
+  }
+
+  async #stored(node: Qcow2): Promise<StoredSnapshot[]> {
+    const found = await storedSnapshots(node);
+    for (const { vmState } of found) this.#mask(vmState);
+    return found;
   }
 
   get snapshots(): readonly StoredSnapshot[] {
