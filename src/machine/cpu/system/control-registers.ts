@@ -36,11 +36,25 @@ import {
   writeRm16,
 } from '../operands.ts';
 import { loadPdptes } from '../paging.ts';
-import { FEATURE_SSE } from './cpu-models.ts';
+import { FEATURE_FXSR, FEATURE_PAE, FEATURE_PGE, FEATURE_PSE, FEATURE_SSE } from './cpu-models.ts';
 
 const CR0_MASK = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
-/** VME to PCE; the SSE bits only where the model has SSE (QEMU drops OSFXSR without it, silicon faults). */
-const CR4_MASK = 0x1ff;
+/** VME, PVI, TSD, DE, MCE, PCE: as with QEMU, every model has them, whether CPUID says so or not. */
+const CR4_ALWAYS = 0x14f;
+/** Other CR4 bits and the features that bring them; what is missing is reserved. SDM 3A, 2.5. */
+const CR4_BITS: readonly (readonly [bit: number, feature: number])[] = [
+  [CR4_PSE, FEATURE_PSE],
+  [CR4_PAE, FEATURE_PAE],
+  [CR4_PGE, FEATURE_PGE],
+  [CR4_OSFXSR, FEATURE_FXSR],
+  [CR4_OSXMMEXCPT, FEATURE_SSE],
+];
+
+function cr4Mask(features: number): number {
+  let mask = CR4_ALWAYS;
+  for (const [bit, feature] of CR4_BITS) if ((features & feature) !== 0) mask |= bit;
+  return mask;
+}
 
 /** Privileged instructions: #GP(0) above CPL 0. Real mode has CPL 0. */
 export function checkCpl0(c: CpuState): void {
@@ -75,8 +89,7 @@ export function setCr3(c: CpuState, value: number): void {
 
 /** Writes CR4. #GP(0): reserved bits, bad PDPTEs. */
 export function setCr4(c: CpuState, value: number): void {
-  const sse = (c.model.features & FEATURE_SSE) !== 0;
-  if ((value & ~(CR4_MASK | (sse ? CR4_OSFXSR | CR4_OSXMMEXCPT : 0))) !== 0) c.raiseGp(0);
+  if ((value & ~cr4Mask(c.model.features)) !== 0) c.raiseGp(0);
   const changed = value ^ c.get(L.CR4);
   const paging = (changed & (CR4_PAE | CR4_PSE | CR4_PGE)) !== 0;
   if (paging && (value & CR4_PAE) !== 0 && (c.get(L.CR0) & CR0_PG) !== 0) loadPdptes(c, c.get(L.CR3));

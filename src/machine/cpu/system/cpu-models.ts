@@ -21,10 +21,12 @@ export interface CpuModel {
 export const FEATURE_PSE = 1 << 3;
 export const FEATURE_TSC = 1 << 4;
 export const FEATURE_MSR = 1 << 5;
+export const FEATURE_PAE = 1 << 6;
 export const FEATURE_CX8 = 1 << 8;
 export const FEATURE_APIC = 1 << 9;
 export const FEATURE_SEP = 1 << 11;
 export const FEATURE_MTRR = 1 << 12;
+export const FEATURE_PGE = 1 << 13;
 export const FEATURE_MCA = 1 << 14;
 export const FEATURE_CMOV = 1 << 15;
 export const FEATURE_MMX = 1 << 23;
