@@ -15,7 +15,7 @@ import { VERSION } from './version.ts';
 
 export interface MonitorHostOptions {
   readonly config: Config;
-  readonly characters: Characters;
+  readonly characters: Pick<Characters, 'open'>;
   readonly log: EventLog;
   readonly quit: () => void;
 }

@@ -51,6 +51,8 @@ export interface MachineEvents {
   reset: { readonly guest: boolean };
   shutdown: { readonly guest: boolean; readonly reason: string };
   suspend: undefined;
+  /** A loadvm has put another state in place: keys held, text waited for and the like are things of the past. */
+  loaded: { readonly tag: string };
   /** isa-debug-exit: the process should end with (value << 1) | 1. */
   exit: { readonly code: number };
   'io-error': { readonly device: string; readonly operation: string; readonly error: Error };
@@ -558,6 +560,7 @@ export class Machine {
       finishCpuLoad(this.cpu, this.board.apic, keepsCode);
       this.#freshlyLoaded = true;
       await this.#snapshots.loaded();
+      this.#events.emit('loaded', { tag: loaded.info.tag });
       return { info: loaded.info, notices: loaded.notices };
     });
   }

@@ -16,6 +16,8 @@ interface Stroke {
   readonly down: boolean;
   /** Time until the next stroke. */
   readonly holdNs: Ns;
+  /** Called when the hold time is over. */
+  readonly onDone?: (() => void) | undefined;
 }
 
 /** Names of a combination such as `ctrl-alt-delete` or `0x1e-minus`; the first part that is none, as error. */
@@ -42,18 +44,31 @@ export class KeyQueue implements KeyPlayer {
 
   constructor(machine: Machine) {
     this.#machine = machine;
+    // The keyboard is now as it was when the snapshot was made, and so is the clock.
+    machine.on('loaded', () => this.#clear());
   }
 
-  play(keys: readonly string[], holdMs: number): void {
+  play(keys: readonly string[], holdMs: number, onDone?: () => void): void {
     const holdNs = holdMs * 1_000_000;
     const strokes = [
       ...keys.map((key) => ({ key, down: true, holdNs })),
-      ...[...keys].reverse().map((key) => ({ key, down: false, holdNs })),
+      ...[...keys].reverse().map((key, i, { length }) => ({
+        key,
+        down: false,
+        holdNs,
+        onDone: i === length - 1 ? onDone : undefined,
+      })),
     ];
     if (this.#strokes.length + strokes.length > MAX_QUEUED) return;
     const isIdle = this.#strokes.length === 0;
     this.#strokes.push(...strokes);
     if (isIdle) this.#next();
+  }
+
+  #clear(): void {
+    this.#timer?.cancel();
+    const dropped = this.#strokes.splice(0);
+    for (const { onDone } of dropped) onDone?.();
   }
 
   /** Sends the next stroke; the queue's first entry is the one whose hold time runs. */
@@ -64,8 +79,9 @@ export class KeyQueue implements KeyPlayer {
     machine.keyboard.key(stroke.key, stroke.down);
     machine.wake();
     this.#timer ??= machine.clock.createTimer('sendkey', () => {
-      this.#strokes.shift();
+      const done = this.#strokes.shift();
       this.#next();
+      done?.onDone?.();
     });
     this.#timer.arm(machine.clock.now() + stroke.holdNs);
   }

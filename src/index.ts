@@ -1,0 +1,18 @@
+/** The programming interface: `import { Machine } from 'ambervm'`. */
+export { Machine, type MachineEvent, type RunOptions } from './api/machine.ts';
+export type { DriveSpec, MachineOptions } from './api/options.ts';
+export { MachineError, type MachineErrorCode } from './api/errors.ts';
+export type { GuestMemory } from './api/memory.ts';
+export type { Keyboard } from './api/keyboard.ts';
+export type { Mouse } from './api/mouse.ts';
+export type { Picture, Screen } from './api/screen.ts';
+export type { Registers } from './api/registers.ts';
+export type { SerialPort, SerialWaitOptions } from './api/serial.ts';
+export type { WaitOptions } from './api/wait.ts';
+export { BlockError, type BlockErrorCode } from './block/errors.ts';
+export { MigrationError, type MigrationErrorCode } from './migration/errors.ts';
+export { UsageError } from './cli/grammar.ts';
+export { FirmwareError } from './host/firmware.ts';
+export type { SnapshotInfo } from './block/block-node.ts';
+export type { LoadOptions, MachineEvents, SaveOptions } from './machine/machine.ts';
+export type { RunState } from './machine/run-state.ts';
