@@ -1,6 +1,6 @@
 /**
- * Opening an image by name: format given or probed, backing chain, `-snapshot`. Names inside an image are plain paths:
- * `json:` and protocols are refused there and here (CVE-2024-4467 and its kin).
+ * Opening an image by name: format given or probed, backing chain, data file, `-snapshot`. Names inside an image are plain
+ * paths: `json:` and protocols are refused there and here (CVE-2024-4467 and its kin).
  */
 import { dirname, isAbsolute, join } from 'node:path';
 import { realpath } from 'node:fs/promises';
@@ -29,9 +29,16 @@ export interface OpenImageOptions {
   /** In place of what the header names; relative to the current folder. */
   readonly backingFile?: string;
   readonly backingFormat?: string;
+  /** In place of the external data file that the header names; relative to the current folder. */
+  readonly dataFile?: string;
+  /** False: an external data file is not opened; its image can be looked at, not read. */
+  readonly data?: boolean;
   /** Bytes of metadata cache for the whole chain; default 32 MiB. */
   readonly cacheBytes?: number;
-  /** Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. */
+  /**
+   * Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. False: not even where an image was
+   * not closed.
+   */
   readonly repair?: boolean;
   /** Default true. */
   readonly lock?: boolean;
@@ -98,7 +105,8 @@ async function openLayer(
   }
   return openQcow2(file, {
     lru: options.lru,
-    repair: options.repair === true && !readOnly,
+    ...(options.repair === undefined || readOnly ? {} : { repair: options.repair }),
+    openDataFile: (name) => openDataFile(filename, name, readOnly, options, chain),
     openBacking: (name, backingFormat) => openBacking(filename, name, backingFormat, options, chain),
   });
 }
@@ -149,6 +157,36 @@ async function openBacking(
   const backingFormat = (own === undefined ? undefined : options.backingFormat) ?? format;
   const backing = await openLayer(path, backingFormat, true, options, above);
   return chain.length === 0 ? mapChain(backing) : backing;
+}
+
+/** The external data file of `image`: raw, and a file of its own. */
+async function openDataFile(
+  image: string,
+  name: string | undefined,
+  readOnly: boolean,
+  options: ChainOptions,
+  chain: readonly string[],
+): Promise<BlockFile | undefined> {
+  if (options.data === false) return undefined;
+  const own = chain.length === 0 ? options.dataFile : undefined;
+  const fail = (message: string): never => {
+    throw new BlockError('invalid-format', `Could not open '${image}': ${message}`, {
+      file: image,
+      section: 'header',
+      field: 'external data file',
+      found: own ?? name ?? 'none',
+    });
+  };
+  const given = own ?? name ?? fail("'data-file' is required for this image");
+  const plain = plainName(given);
+  const path = own !== undefined || isAbsolute(plain) ? plain : join(dirname(image), plain);
+  const real = await realName(path);
+  if ([...chain, await realName(image)].includes(real)) fail(`'${path}' is the image itself`);
+  return (options.openFile ?? openFile)(path, {
+    readOnly,
+    ...(options.lock === undefined ? {} : { lock: options.lock }),
+    ...(options.forceShare === undefined ? {} : { forceShare: options.forceShare }),
+  });
 }
 
 async function realName(path: string): Promise<string> {

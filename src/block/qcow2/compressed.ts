@@ -1,26 +1,15 @@
 /**
  * Compressed clusters: where they lie and how they are expanded. zlib data is a raw deflate stream with a 4 KiB window,
- * zstd needs a Node that has it. What follows the stream in its last sector belongs to others and is ignored.
+ * zstd is Node's own where it has it (22.15), else zstddec's. What follows the stream in its last sector belongs to others and is ignored.
  */
 import * as zlib from 'node:zlib';
 import { BlockError } from '../errors.ts';
 import { COMPRESSED_HI } from './be64.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_HOST_OFFSET } from './limits.ts';
+import { expandZstd } from './zstd.ts';
 
 const SECTOR_BYTES = 512;
-
-type ZstdDecompress = (
-  data: Uint8Array,
-  options: { maxOutputLength: number },
-  done: (error: Error | null, result: Buffer) => void,
-) => void;
-const zstd = (zlib as unknown as { zstdDecompress?: ZstdDecompress }).zstdDecompress;
-
-/** Whether this Node expands `compressionType`. */
-export function canDecompress(compressionType: number): boolean {
-  return compressionType === 0 || zstd !== undefined;
-}
 
 /** Where compressed data lies in the file: bytes, not aligned to anything. */
 export interface Extent {
@@ -32,8 +21,8 @@ export interface Extent {
 export function compressedExtent(image: Qcow2Image, table: Buffer, entry: number): Extent {
   // Bits 0 … x-1 are the offset, x … 61 the number of further sectors; x = 62 - (cluster_bits - 8), so 49 to 61.
   const x = 62 - (image.clusterBits - 8);
-  const hi = table.readUInt32BE(entry * 8);
-  const lo = table.readUInt32BE(entry * 8 + 4);
+  const hi = table.readUInt32BE(entry * image.entryBytes);
+  const lo = table.readUInt32BE(entry * image.entryBytes + 4);
   const offset = (hi & (2 ** (x - 32) - 1)) * 2 ** 32 + lo;
   const sectors = ((hi & 0x3fff_ffff) >>> (x - 32)) + 1;
   if (offset > MAX_HOST_OFFSET || offset < image.clusterSize) {
@@ -41,7 +30,7 @@ export function compressedExtent(image: Qcow2Image, table: Buffer, entry: number
       'Compressed cluster offset invalid',
       'L2 table',
       `entry ${entry}`,
-      entry * 8,
+      entry * image.entryBytes,
       offset,
       'an offset in the file',
     );
@@ -55,8 +44,10 @@ export function setCompressedEntry(image: Qcow2Image, table: Buffer, entry: numb
   const { offset, bytes } = extent;
   const moreSectors = Math.floor((offset + bytes - 1) / SECTOR_BYTES) - Math.floor(offset / SECTOR_BYTES);
   const hi = COMPRESSED_HI | (moreSectors << (x - 32)) | Math.floor(offset / 2 ** 32);
-  table.writeUInt32BE(hi >>> 0, entry * 8);
-  table.writeUInt32BE(offset % 2 ** 32, entry * 8 + 4);
+  const at = entry * image.entryBytes;
+  table.writeUInt32BE(hi >>> 0, at);
+  table.writeUInt32BE(offset % 2 ** 32, at + 4);
+  table.fill(0, at + 8, at + image.entryBytes);
 }
 
 /** First and last host cluster that compressed data touches, as cluster numbers. */
@@ -101,9 +92,7 @@ async function expandAt(image: Qcow2Image, offset: number, bytes: number): Promi
 function expand(type: number, input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     if (type === 1) {
-      zstd!(input, { maxOutputLength: clusterSize }, (error, result) =>
-        error ? reject(error) : resolve(result),
-      );
+      expandZstd(input, clusterSize).then(resolve, reject);
       return;
     }
     const inflate = zlib.createInflateRaw({

@@ -1,7 +1,6 @@
 /**
  * The qcow2 header: every field checked before anything is used, extensions kept. Source: QEMU's docs/interop/qcow2.txt,
- * "Header"; limits: `limits.ts`. Refused by name: encryption, external data files, extended L2 entries, unknown
- * incompatible features.
+ * "Header"; limits: `limits.ts`. Refused by name: encryption, unknown incompatible features.
  */
 import { BlockError, type BlockErrorCode } from '../errors.ts';
 import { readU64, writeU64 } from './be64.ts';
@@ -15,6 +14,7 @@ import {
   MAX_SNAPSHOTS,
   MIN_SNAPSHOT_BYTES,
   MIN_CLUSTER_BITS,
+  MIN_EXTENDED_CLUSTER_BITS,
 } from './limits.ts';
 
 export const QCOW2_MAGIC = 0x5146_49fb;
@@ -25,11 +25,13 @@ export const INCOMPAT_COMPRESSION = 8;
 export const INCOMPAT_EXTENDED_L2 = 16;
 export const COMPAT_LAZY_REFCOUNTS = 1;
 export const AUTOCLEAR_BITMAPS = 1;
+export const AUTOCLEAR_RAW_DATA = 2;
 
 export const EXT_END = 0;
 export const EXT_BACKING_FORMAT = 0xe279_2aca;
 export const EXT_FEATURE_NAMES = 0x6803_f857;
 export const EXT_BITMAPS = 0x2385_2875;
+export const EXT_DATA_FILE = 0x4441_5441;
 
 export const V2_HEADER_BYTES = 72;
 export const V3_HEADER_BYTES = 104;
@@ -54,16 +56,20 @@ export interface Qcow2Header {
   snapshotsOffset: number;
   /** Low 32 bits; the upper ones are unknown features and refused. */
   incompatible: number;
-  readonly compatible: number;
-  /** Whether any autoclear bit is set, and bit 0 of them. */
-  autoclear: boolean;
-  bitmapsConsistent: boolean;
+  compatible: number;
+  /** Autoclear bits that we know ({@link AUTOCLEAR_BITMAPS}, {@link AUTOCLEAR_RAW_DATA}), and whether there are others. */
+  autoclear: number;
+  unknownAutoclear: boolean;
   readonly refcountOrder: number;
   readonly headerBytes: number;
+  /** log2 of the entries of an L2 table. */
+  readonly l2Bits: number;
   /** 0 zlib, 1 zstd. */
   readonly compressionType: number;
   readonly backingFile: string | undefined;
   readonly backingFormat: string | undefined;
+  /** Name of the external data file; the feature bit says whether there is one. */
+  readonly dataFile: string | undefined;
   readonly extensions: readonly HeaderExtension[];
 }
 
@@ -127,17 +133,52 @@ export function parseHeader(bytes: Buffer, file: string, fileBytes: number): Qco
     snapshotsOffset: readU64(bytes, 64),
     incompatible,
     compatible: version === 2 ? 0 : bytes.readUInt32BE(84),
-    autoclear: version === 3 && readU64(bytes, 88) !== 0,
-    bitmapsConsistent: version === 3 && (bytes[95]! & AUTOCLEAR_BITMAPS) !== 0,
+    autoclear: version === 2 ? 0 : bytes[95]! & (AUTOCLEAR_BITMAPS | AUTOCLEAR_RAW_DATA),
+    unknownAutoclear: version === 3 && (readU64(bytes, 88) >= 256 || (bytes[95]! & 0xfc) !== 0),
     refcountOrder,
     headerBytes,
+    l2Bits: clusterBits - ((incompatible & INCOMPAT_EXTENDED_L2) === 0 ? 3 : 4),
     compressionType: checkCompression(bytes, file, headerBytes, incompatible),
     backingFile: backingName(area, file, headerBytes),
     backingFormat: extensions.find((e) => e.type === EXT_BACKING_FORMAT)?.data.toString('utf8'),
+    dataFile: extensions.find((e) => e.type === EXT_DATA_FILE)?.data.toString('utf8'),
     extensions,
   };
+  checkCombinations(header, file);
   checkTables(header, file, fileBytes);
   return header;
+}
+
+/** Features that exclude each other. */
+function checkCombinations(header: Qcow2Header, file: string): void {
+  const { autoclear, clusterBits, extensions, incompatible } = header;
+  const feature = (message: string, found: number, expected: string): never =>
+    fail(file, message, { field: 'incompatible_features', offset: 72, found, expected });
+  if ((incompatible & INCOMPAT_EXTENDED_L2) !== 0 && clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
+    feature(
+      'Extended L2 entries need clusters of at least 16 KiB',
+      clusterBits,
+      'cluster_bits of 14 or more',
+    );
+  }
+  const external = (incompatible & INCOMPAT_DATA_FILE) !== 0;
+  if ((autoclear & AUTOCLEAR_RAW_DATA) !== 0 && !external) {
+    feature('data-file-raw requires a data file', incompatible, 'external data file bit set');
+  }
+  if ((autoclear & AUTOCLEAR_RAW_DATA) !== 0 && header.backingFile !== undefined) {
+    feature('Backing file and data-file-raw cannot be used at the same time', autoclear, 'one of both');
+  }
+  if (external && header.snapshotCount > 0) {
+    feature('Internal snapshots and a data file cannot be used at the same time', header.snapshotCount, '0');
+  }
+  if ((autoclear & AUTOCLEAR_BITMAPS) !== 0 && !extensions.some((e) => e.type === EXT_BITMAPS)) {
+    fail(file, 'bitmaps autoclear bit without bitmaps extension', {
+      field: 'autoclear_features',
+      offset: 88,
+      found: autoclear,
+      expected: 'a bitmaps extension',
+    });
+  }
 }
 
 function checkIdentity(bytes: Buffer, file: string): 2 | 3 {
@@ -166,7 +207,8 @@ function checkIdentity(bytes: Buffer, file: string): 2 | 3 {
   }
   const crypt = bytes.readUInt32BE(32);
   if (crypt !== 0) {
-    fail(file, `Unsupported encryption method ${crypt}`, {
+    const name = ['', 'AES', 'LUKS'][crypt] ?? String(crypt);
+    fail(file, `Unsupported encryption method ${name}`, {
       field: 'crypt_method',
       offset: 32,
       found: crypt,
@@ -263,7 +305,8 @@ function parseExtensions(area: Buffer, file: string, start: number, end: number)
 
 /** Unknown or unsupported incompatible features, by the name that the image's feature table gives them. */
 function checkFeatures(bytes: Buffer, file: string, extensions: readonly HeaderExtension[]): number {
-  const supported = INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION;
+  const supported =
+    INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_DATA_FILE | INCOMPAT_COMPRESSION | INCOMPAT_EXTENDED_L2;
   const names = featureNames(extensions);
   const missing: string[] = [];
   for (let bit = 0; bit < 64; bit++) {
@@ -276,7 +319,7 @@ function checkFeatures(bytes: Buffer, file: string, extensions: readonly HeaderE
       field: 'incompatible_features',
       offset: 72,
       found: `0x${bytes.toString('hex', 72, 80)}`,
-      expected: 'only dirty, corrupt, compression type',
+      expected: 'only bits 0 to 4',
       code: 'unsupported',
     });
   }
@@ -399,7 +442,7 @@ function checkTables(header: Qcow2Header, file: string, fileBytes: number): void
     bytes: header.l1Entries * 8,
     limit: MAX_L1_BYTES,
   });
-  const needed = l1EntriesFor(header.sizeBytes, header.clusterBits);
+  const needed = l1EntriesFor(header.sizeBytes, header);
   if (needed * 8 > MAX_L1_BYTES || header.sizeBytes > MAX_HOST_OFFSET) {
     fail(file, 'Image is too big', {
       field: 'size',
@@ -418,9 +461,16 @@ function checkTables(header: Qcow2Header, file: string, fileBytes: number): void
   }
 }
 
+/** What decides how much an L2 table maps. */
+export interface Geometry {
+  readonly clusterBits: number;
+  /** log2 of the entries of an L2 table. */
+  readonly l2Bits: number;
+}
+
 /** L1 entries that `sizeBytes` of guest disk need; VM state begins right behind them. */
-export function l1EntriesFor(sizeBytes: number, clusterBits: number): number {
-  return Math.ceil(sizeBytes / 2 ** (clusterBits * 2 - 3));
+export function l1EntriesFor(sizeBytes: number, { clusterBits, l2Bits }: Geometry): number {
+  return Math.ceil(sizeBytes / 2 ** (clusterBits + l2Bits));
 }
 
 /**
@@ -437,5 +487,7 @@ export function patchHeader(bytes: Buffer, header: Qcow2Header): void {
   writeU64(bytes, header.snapshotsOffset, 64);
   if (header.version === 2) return;
   bytes.writeUInt32BE(header.incompatible, 76);
-  if (!header.autoclear) bytes.fill(0, 88, 96);
+  bytes.writeUInt32BE(header.compatible, 84);
+  if (!header.unknownAutoclear) bytes.fill(0, 88, 95);
+  bytes[95] = (header.unknownAutoclear ? bytes[95]! & 0xfc : 0) | header.autoclear;
 }

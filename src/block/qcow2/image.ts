@@ -12,7 +12,7 @@ import type { Lru } from '../lru.ts';
 import { Gate, Mutex } from '../mutex.ts';
 import { COPIED_HI, entryOffset, setEntry } from './be64.ts';
 import { TableCache } from './cache.ts';
-import type { Qcow2Header } from './header.ts';
+import { AUTOCLEAR_RAW_DATA, INCOMPAT_DATA_FILE, type Qcow2Header } from './header.ts';
 import { MAX_HOST_OFFSET } from './limits.ts';
 import { MetadataClusters } from './overlap.ts';
 import { Refcounts } from './refcount.ts';
@@ -24,8 +24,18 @@ export class Qcow2Image {
   readonly file: BlockFile;
   readonly clusterBits: number;
   readonly clusterSize: number;
-  /** Entries of an L2 table. */
+  /** Entries of an L2 table, their log2, and bytes of one. */
   readonly l2Entries: number;
+  readonly l2Bits: number;
+  readonly entryBytes: number;
+  /** Parts of a cluster that are mapped each for itself: 32 with extended L2 entries, else 1; and bytes of one. */
+  readonly unitsPerCluster: number;
+  readonly unitSize: number;
+  /** The guest's data lies in another file, at the guest's offsets; `isRawData`: that file alone is the disk. */
+  readonly hasDataFile: boolean;
+  readonly isRawData: boolean;
+  /** That file, unless the image was opened without it. */
+  readonly dataFile: BlockFile | undefined;
   readonly gate = new Gate();
   /** Held by whoever changes metadata. */
   readonly mutex = new Mutex();
@@ -53,14 +63,21 @@ export class Qcow2Image {
     file: BlockFile,
     header: Qcow2Header,
     headerBytes: Buffer,
-    tables: { l1: Buffer; refcountTable: Buffer; fileEnd: number; lru: Lru },
+    tables: { l1: Buffer; refcountTable: Buffer; fileEnd: number; lru: Lru; dataFile?: BlockFile | undefined },
   ) {
     this.file = file;
     this.header = header;
     this.headerBytes = headerBytes;
     this.clusterBits = header.clusterBits;
     this.clusterSize = 2 ** header.clusterBits;
-    this.l2Entries = this.clusterSize / 8;
+    this.l2Bits = header.l2Bits;
+    this.l2Entries = 2 ** header.l2Bits;
+    this.entryBytes = this.clusterSize / this.l2Entries;
+    this.unitsPerCluster = this.entryBytes === 16 ? 32 : 1;
+    this.unitSize = this.clusterSize / this.unitsPerCluster;
+    this.hasDataFile = (header.incompatible & INCOMPAT_DATA_FILE) !== 0;
+    this.isRawData = (header.autoclear & AUTOCLEAR_RAW_DATA) !== 0;
+    this.dataFile = tables.dataFile;
     this.l1 = tables.l1;
     this.fileEnd = tables.fileEnd;
     this.l2Cache = new TableCache(file, this.clusterSize, tables.lru);
@@ -78,7 +95,24 @@ export class Qcow2Image {
     return this.file.filename;
   }
 
-  /** Clusters of the guest disk that one L2 table maps, in bytes. */
+  /** Where the guest's data lies. */
+  get data(): BlockFile {
+    if (!this.hasDataFile) return this.file;
+    if (this.dataFile !== undefined) return this.dataFile;
+    throw new BlockError('unsupported', `'${this.filename}' was opened without its data file`, {
+      file: this.filename,
+      section: 'header',
+      field: 'external data file',
+    });
+  }
+
+  /** Everything written is durable, data and metadata. */
+  async sync(): Promise<void> {
+    if (this.dataFile !== undefined && !this.dataFile.readOnly) await this.dataFile.flush();
+    await this.file.flush();
+  }
+
+  /** Bytes of the guest disk that one L2 table maps. */
   get l2Span(): number {
     return this.clusterSize * this.l2Entries;
   }
@@ -190,7 +224,7 @@ export class Qcow2Image {
     const tablesDirty = this.l2Cache.hasDirty || this.#dirtyL1Sectors.size > 0;
     if (this.refcountCache.hasDirty) await this.refcountCache.writeBack();
     if (tablesDirty) {
-      await this.file.flush();
+      await this.sync();
       if (this.l2Cache.hasDirty) await this.l2Cache.writeBack();
       if (this.#dirtyL1Sectors.size > 0) {
         await this.file.flush();

@@ -1,6 +1,8 @@
 /** Every size that a qcow2 file may name has a limit; those that QEMU has too are QEMU's (block/qcow2.h). */
 export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21;
+/** A subcluster is at least a sector. */
+export const MIN_EXTENDED_CLUSTER_BITS = 14;
 /** Refcount table: 8 MiB. */
 export const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
 /** One L1 table: 32 MiB. */
@@ -23,3 +25,6 @@ export const MAX_VM_STATE_BYTES = 2 ** 41;
 export const SNAPSHOT_EXTRA_BYTES = 24;
 /** Default budget of the metadata caches of one image. */
 export const DEFAULT_CACHE_BYTES = 32 * 1024 * 1024;
+/** QEMU's BME_MAX_TABLE_SIZE, block/qcow2-bitmap.c; and 65,535 directory entries of at most 1 KiB. */
+export const MAX_BITMAP_TABLE_ENTRIES = 0x800_0000;
+export const MAX_BITMAP_DIRECTORY_BYTES = 1024 * 65_535;

@@ -1,16 +1,16 @@
 /** Reading: guest offsets to runs of clusters, neighbours in the file as one request. */
 import type { BlockNode } from '../block-node.ts';
 import type { Coverage } from '../chain-map.ts';
-import { entryIsCopied, entryOffset } from './be64.ts';
 import { readCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import {
   type ClusterKind,
   COMPRESSED,
-  checkedKind,
   DATA,
-  hostOffset,
+  isCopied,
   UNALLOCATED,
+  unitHost,
+  unitKind,
   ZERO,
 } from './references.ts';
 
@@ -19,49 +19,73 @@ const MAX_PARTS = 32;
 
 export interface Run {
   readonly kind: ClusterKind;
-  /** Host offset of the first cluster, for DATA. */
+  /** Host offset of the first unit, for DATA. */
   readonly host: number;
+  /** Units: clusters, or subclusters where the image has those. */
   readonly count: number;
 }
 
-/** Clusters from `entry` on that are alike, and for DATA neighbours in the file; compressed ones come singly. */
-export function runAt(image: Qcow2Image, table: Buffer, entry: number, maxCount: number): Run {
-  const kind = checkedKind(image, table, entry);
-  const limit = Math.min(maxCount, image.l2Entries - entry);
-  if (kind === COMPRESSED) return { kind, host: 0, count: 1 };
+/** Number of the unit that holds guest offset `at`, within its L2 table. */
+export function unitOf(image: Qcow2Image, at: number): number {
+  return Math.floor((at % image.l2Span) / image.unitSize);
+}
+
+/** Units from `unit` on that are alike, and for DATA neighbours in the file; compressed clusters come singly. */
+export function runAt(image: Qcow2Image, table: Buffer, unit: number, maxCount: number): Run {
+  const kind = unitKind(image, table, unit);
+  const { unitsPerCluster } = image;
+  const limit = Math.min(maxCount, image.l2Entries * unitsPerCluster - unit);
+  if (kind === COMPRESSED) {
+    return { kind, host: 0, count: Math.min(limit, unitsPerCluster - (unit % unitsPerCluster)) };
+  }
   let count = 1;
   if (kind !== DATA) {
-    while (count < limit && checkedKind(image, table, entry + count) === kind) count++;
+    while (count < limit && unitKind(image, table, unit + count) === kind) count++;
     return { kind, host: 0, count };
   }
-  const host = hostOffset(image, table, entry);
-  while (count < limit && isDataAt(image, table, entry + count, host + count * image.clusterSize)) count++;
+  const host = unitHost(image, table, unit);
+  while (count < limit && isDataAt(image, table, unit + count, host + count * image.unitSize)) count++;
   return { kind, host, count };
 }
 
-function isDataAt(image: Qcow2Image, table: Buffer, entry: number, host: number): boolean {
-  return entryOffset(table, entry) === host && checkedKind(image, table, entry) === DATA;
+function isDataAt(image: Qcow2Image, table: Buffer, unit: number, host: number): boolean {
+  return unitKind(image, table, unit) === DATA && unitHost(image, table, unit) === host;
 }
 
-/** Neighbouring clusters from `entry` on that may be written in place: data that nobody else refers to. */
+/** Neighbouring units from `unit` on that may be written in place: data that nobody else refers to. */
 export function inPlaceRun(
   image: Qcow2Image,
   table: Buffer,
-  entry: number,
+  unit: number,
   maxCount: number,
 ): Run | undefined {
-  if (!entryIsCopied(table, entry) || checkedKind(image, table, entry) !== DATA) return undefined;
-  const host = hostOffset(image, table, entry);
-  const limit = Math.min(maxCount, image.l2Entries - entry);
+  const { unitsPerCluster } = image;
+  const ours = (at: number): boolean => isCopied(image, table, Math.floor(at / unitsPerCluster));
+  if (!ours(unit) || unitKind(image, table, unit) !== DATA) return undefined;
+  const host = unitHost(image, table, unit);
+  const limit = Math.min(maxCount, image.l2Entries * unitsPerCluster - unit);
   let count = 1;
   while (
     count < limit &&
-    entryIsCopied(table, entry + count) &&
-    isDataAt(image, table, entry + count, host + count * image.clusterSize)
+    ours(unit + count) &&
+    isDataAt(image, table, unit + count, host + count * image.unitSize)
   ) {
     count++;
   }
   return { kind: DATA, host, count };
+}
+
+/** In a data file everything lies where the guest sees it. */
+export function checkPlace(image: Qcow2Image, host: number, offset: number): void {
+  if (!image.hasDataFile || host === offset) return;
+  image.corrupt(
+    'External data file host cluster offset does not match guest cluster offset',
+    'L2 table',
+    'offset',
+    offset,
+    host,
+    `${offset}`,
+  );
 }
 
 /** The parts of one request: all are waited for, even when one fails, since they use the caller's buffer. */
@@ -92,7 +116,7 @@ export async function readRange(
   target: Uint8Array,
   backing: BlockNode | undefined,
 ): Promise<void> {
-  const { clusterSize, l2Span } = image;
+  const { clusterSize, l2Span, unitSize } = image;
   const parts = new Parts();
   try {
     for (let done = 0; done < target.length; ) {
@@ -100,7 +124,7 @@ export async function readRange(
       const left = target.length - done;
       const l1Index = Math.floor(at / l2Span);
       const l2 = l1Index * 8 < l1.length ? image.l2Offset(l1, l1Index) : 0;
-      const inCluster = at % clusterSize;
+      const inUnit = at % unitSize;
       if (l2 === 0) {
         const bytes = Math.min(left, l2Span - (at % l2Span));
         await readBacking(parts, backing, at, target.subarray(done, done + bytes));
@@ -109,18 +133,61 @@ export async function readRange(
       }
       const cached = image.l2Cache.get(l2);
       const table = cached instanceof Promise ? await cached : cached;
-      const entry = Math.floor((at % l2Span) / clusterSize);
-      const run = runAt(image, table, entry, Math.ceil((inCluster + left) / clusterSize));
-      const bytes = Math.min(left, run.count * clusterSize - inCluster);
+      const unit = unitOf(image, at);
+      const run = runAt(image, table, unit, Math.ceil((inUnit + left) / unitSize));
+      const bytes = Math.min(left, run.count * unitSize - inUnit);
       const piece = target.subarray(done, done + bytes);
-      if (run.kind === DATA) await parts.add(image.file.read(run.host + inCluster, piece));
-      else if (run.kind === ZERO) piece.fill(0);
+      if (run.kind === DATA) {
+        checkPlace(image, run.host + inUnit, at);
+        await parts.add(image.data.read(run.host + inUnit, piece));
+      } else if (run.kind === ZERO) piece.fill(0);
       else if (run.kind === UNALLOCATED) await readBacking(parts, backing, at, piece);
-      else await parts.add(readPart(image, table, entry, inCluster, piece));
+      else {
+        const entry = Math.floor(unit / image.unitsPerCluster);
+        await parts.add(readPart(image, table, entry, at % clusterSize, piece));
+      }
       done += bytes;
     }
   } finally {
     await parts.settle();
+  }
+}
+
+/** A piece of the disk that is alike. `bytes`: how far, at most to the end asked for. */
+export interface DiskExtent {
+  readonly kind: ClusterKind;
+  readonly offset: number;
+  readonly bytes: number;
+  /** Where DATA lies in the file. */
+  readonly host: number;
+}
+
+/** The pieces of a range of the disk that `l1` describes, in order. */
+export async function* extentsOf(
+  image: Qcow2Image,
+  l1: Buffer,
+  offset: number,
+  length: number,
+): AsyncGenerator<DiskExtent, void, undefined> {
+  const { l2Span, unitSize } = image;
+  const end = offset + length;
+  for (let at = offset; at < end; ) {
+    const l1Index = Math.floor(at / l2Span);
+    const tableEnd = Math.min(end, (l1Index + 1) * l2Span);
+    const l2 = l1Index * 8 < l1.length ? image.l2Offset(l1, l1Index) : 0;
+    if (l2 === 0) {
+      yield { kind: UNALLOCATED, offset: at, bytes: tableEnd - at, host: 0 };
+      at = tableEnd;
+      continue;
+    }
+    const table = await image.l2Cache.get(l2);
+    while (at < tableEnd) {
+      const inUnit = at % unitSize;
+      const run = runAt(image, table, unitOf(image, at), Math.ceil((inUnit + tableEnd - at) / unitSize));
+      const bytes = Math.min(tableEnd - at, run.count * unitSize - inUnit);
+      yield { kind: run.kind, offset: at, bytes, host: run.kind === DATA ? run.host + inUnit : 0 };
+      at += bytes;
+    }
   }
 }
 
@@ -131,28 +198,13 @@ export async function coverageOf(
   offset: number,
   length: number,
 ): Promise<Coverage> {
-  const { clusterSize, l2Span } = image;
   let own = false;
   let below = false;
-  for (let at = offset; at < offset + length; ) {
-    const l2 = image.l2Offset(l1, Math.floor(at / l2Span));
-    if (l2 === 0) {
-      below = true;
-      at = (Math.floor(at / l2Span) + 1) * l2Span;
-      continue;
-    }
-    const table = await image.l2Cache.get(l2);
-    const run = runAt(
-      image,
-      table,
-      Math.floor((at % l2Span) / clusterSize),
-      Math.ceil(length / clusterSize) + 1,
-    );
-    if (run.kind === UNALLOCATED) below = true;
+  for await (const { kind } of extentsOf(image, l1, offset, length)) {
+    if (kind === UNALLOCATED) below = true;
     else own = true;
-    at = (Math.floor(at / clusterSize) + run.count) * clusterSize;
+    if (own && below) return 'mixed';
   }
-  if (own && below) return 'mixed';
   return own ? 'own' : 'below';
 }
 

@@ -1,8 +1,6 @@
 /**
- * A qcow2 image as a block node. Versions 2 and 3, refcounts of 1 to 64 bits, zero and compressed clusters (read), backing
- * files, internal snapshots with VM state. Not here, refused by name: encryption, external data files, extended L2
- * entries. Not here: writing compressed clusters of the disk (those of VM state are written), discard, resizing, dirty
- * bitmaps (their autoclear bit is cleared).
+ * A qcow2 image as a block node: docs/qcow2.md says what of the format is there. Not here, refused by name: encryption.
+ * Not here: keeping dirty bitmaps up to date (they are marked as in use before the first write).
  */
 import type {
   BlockNode,
@@ -17,11 +15,12 @@ import type { Coverage, Layer } from '../chain-map.ts';
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
 import { Lru } from '../lru.ts';
-import { readsZero, writeRange, zeroClusters } from './allocate.ts';
-import { canDecompress } from './compressed.ts';
+import { readsZero, writeRange } from './allocate.ts';
+import { markBitmapsInUse } from './bitmaps.ts';
 import {
   HEADER_PATCH_BYTES,
   INCOMPAT_CORRUPT,
+  INCOMPAT_DATA_FILE,
   INCOMPAT_DIRTY,
   parseHeader,
   patchHeader,
@@ -29,11 +28,13 @@ import {
 } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { DEFAULT_CACHE_BYTES, MAX_CLUSTER_BITS } from './limits.ts';
-import { coverageOf, readRange } from './mapping.ts';
+import { coverageOf, type DiskExtent, extentsOf, readRange } from './mapping.ts';
 import { repair } from './repair.ts';
+import { resizeImage } from './resize.ts';
 import { parseSnapshots, type Snapshot } from './snapshot-table.ts';
 import {
   applySnapshot,
+  assertCountsClusters,
   createSnapshot,
   deleteSnapshot,
   findSnapshot,
@@ -44,27 +45,40 @@ import {
 import { growRefcounts } from './transaction.ts';
 import { Qcow2VmStateWriter, readVmState } from './vmstate-area.ts';
 import { openVmState } from './vmstate-handle.ts';
+import { CompressedWriter } from './write-compressed.ts';
+import { discardClusters, zeroUnits } from './zero.ts';
+
+/** Zeroes are written in pieces of this size where they have to be written. */
+const ZERO_BYTES = 1024 * 1024;
+/** See {@link Qcow2}'s firstChange. */
+const DONE = Promise.resolve();
 
 export interface Qcow2Options {
   /** Opens the backing file that the header names; called once. Without it, or if it gives nothing, holes read zero. */
   readonly openBacking?: (name: string, format: string | undefined) => Promise<BlockNode | undefined>;
+  /** Opens the external data file; `name` as the header has it, if it does. Without it: the tables can be looked at, the data not. */
+  readonly openDataFile?: (name: string | undefined) => Promise<BlockFile | undefined>;
   /** Holds L2 tables and refcount blocks; shared by the images of a chain. */
   readonly lru?: Lru;
-  /** Count everything again and set counts and flags right; an image that was not closed is repaired anyway. */
+  /**
+   * Count everything again and set counts and flags right (also where the image says that it is corrupt); an image that
+   * was not closed is repaired anyway. `false`: never, for who checks it.
+   */
   readonly repair?: boolean;
 }
 
 /** Opens `file`, which from now on belongs to the node; it is closed if this fails. */
 export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Promise<Qcow2> {
   try {
-    const image = await openTables(file, options.lru ?? new Lru(DEFAULT_CACHE_BYTES));
+    const image = await openTables(file, options);
     const name = image.header.backingFile;
-    const backing =
-      name === undefined ? undefined : await options.openBacking?.(name, image.header.backingFormat);
+    let backing: BlockNode | undefined;
     try {
-      if (!file.readOnly) await prepareForWriting(image, options.repair === true);
+      if (name !== undefined) backing = await options.openBacking?.(name, image.header.backingFormat);
+      if (!file.readOnly) await prepareForWriting(image, options.repair);
     } catch (error) {
       await backing?.close();
+      await image.dataFile?.close();
       throw error;
     }
     return new Qcow2(image, backing);
@@ -75,67 +89,59 @@ export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Pr
 }
 
 /** Everything that is read and checked before anything is used or changed. */
-export async function openTables(file: BlockFile, lru: Lru): Promise<Qcow2Image> {
+async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2Image> {
   const fileBytes = await file.size();
   const start = Buffer.alloc(Math.min(fileBytes, 2 ** MAX_CLUSTER_BITS));
   await file.read(0, start);
   const header = parseHeader(start, file.filename, fileBytes);
-  checkFeatures(file, header);
+  if (!file.readOnly && options.repair !== true) refuseCorrupt(file, header);
   const headerBytes = Buffer.alloc(HEADER_PATCH_BYTES);
   start.copy(headerBytes);
   const l1 = Buffer.alloc(l1Bytes(header.l1Entries));
   if (header.l1Entries > 0) await file.read(header.l1Offset, l1.subarray(0, header.l1Entries * 8));
   const refcountTable = Buffer.alloc(header.refcountTableClusters * 2 ** header.clusterBits);
   await file.read(header.refcountTableOffset, refcountTable);
-  const image = new Qcow2Image(file, header, headerBytes, {
-    l1,
-    refcountTable,
-    fileEnd: fileBytes,
-    lru,
-  });
-  image.growRefcounts = (end) => growRefcounts(image, end);
   const parsed = await parseSnapshots(header, file.filename, fileBytes, async (offset, length) => {
     const bytes = Buffer.alloc(length);
     await file.read(header.snapshotsOffset + offset, bytes);
     return bytes;
   });
+  const external = (header.incompatible & INCOMPAT_DATA_FILE) !== 0;
+  const image = new Qcow2Image(file, header, headerBytes, {
+    l1,
+    refcountTable,
+    fileEnd: fileBytes,
+    lru: options.lru ?? new Lru(DEFAULT_CACHE_BYTES),
+    dataFile: external ? await options.openDataFile?.(header.dataFile) : undefined,
+  });
+  image.growRefcounts = (end) => growRefcounts(image, end);
   image.snapshots = parsed.snapshots;
   image.snapshotTableBytes = parsed.bytes;
   return image;
 }
 
-function checkFeatures(file: BlockFile, header: Qcow2Header): void {
-  if (!canDecompress(header.compressionType)) {
-    throw new BlockError('unsupported', `'${file.filename}': zstd compression needs Node.js 22.15 or later`, {
+function refuseCorrupt(file: BlockFile, header: Qcow2Header): void {
+  if ((header.incompatible & INCOMPAT_CORRUPT) === 0) return;
+  throw new BlockError(
+    'corrupt',
+    `'${file.filename}': qcow2: Image is corrupt; cannot be opened read/write`,
+    {
       file: file.filename,
       section: 'header',
-      field: 'compression_type',
-      found: header.compressionType,
-      expected: '0 (zlib)',
-    });
-  }
-  if (!file.readOnly && (header.incompatible & INCOMPAT_CORRUPT) !== 0) {
-    throw new BlockError(
-      'corrupt',
-      `'${file.filename}': qcow2: Image is corrupt; cannot be opened read/write`,
-      {
-        file: file.filename,
-        section: 'header',
-        field: 'incompatible_features',
-        offset: 72,
-        found: header.incompatible,
-        expected: 'corrupt bit clear',
-      },
-    );
-  }
+      field: 'incompatible_features',
+      offset: 72,
+      found: header.incompatible,
+      expected: 'corrupt bit clear',
+    },
+  );
 }
 
-/** Counts are put right if the image was not closed; features that we do not keep up are cleared. */
-async function prepareForWriting(image: Qcow2Image, wanted: boolean): Promise<void> {
-  if (wanted || (image.header.incompatible & INCOMPAT_DIRTY) !== 0) await repair(image);
-  if (!image.header.autoclear) return;
-  image.header.autoclear = false;
-  image.header.bitmapsConsistent = false;
+/** Counts are put right if the image was not closed; autoclear bits that we do not know are cleared. */
+async function prepareForWriting(image: Qcow2Image, wanted: boolean | undefined): Promise<void> {
+  const { header } = image;
+  if (wanted === true || (wanted !== false && (header.incompatible & INCOMPAT_DIRTY) !== 0)) await repair(image);
+  if (!header.unknownAutoclear) return;
+  image.header.unknownAutoclear = false;
   patchHeader(image.headerBytes, image.header);
   await image.file.write(0, image.headerBytes);
   await image.file.flush();
@@ -149,6 +155,9 @@ export class Qcow2 implements Layer, Snapshotting {
   readonly backing: BlockNode | undefined;
   #closing: Promise<void> | undefined;
   #vmSource: { snapshot: Snapshot; l1: Buffer } | undefined;
+  /** Done once, before the disk's contents first change. */
+  #firstChange: Promise<void> | undefined;
+  #compressed: CompressedWriter | undefined;
 
   constructor(image: Qcow2Image, backing: BlockNode | undefined) {
     this.image = image;
@@ -182,50 +191,86 @@ export class Qcow2 implements Layer, Snapshotting {
     return coverageOf(this.image, this.image.l1, offset, length);
   }
 
-  async write(offset: number, source: Uint8Array): Promise<void> {
-    this.image.assertWritable();
-    const ticket = await this.#enter();
-    try {
-      this.#checkBounds(offset, source.length);
-      await writeRange(this.image, offset, source, this.backing);
-    } finally {
-      this.image.gate.leave(ticket);
-    }
+  write(offset: number, source: Uint8Array): Promise<void> {
+    return this.#change(offset, source.length, () => writeRange(this.image, offset, source, this.backing));
   }
 
-  async writeZeroes(offset: number, length: number): Promise<void> {
+  /** A whole cluster (or the disk's last part), written compressed if it gets smaller that way. */
+  writeCompressed(offset: number, source: Uint8Array): Promise<void> {
+    return this.#change(offset, source.length, async () => {
+      this.#compressed ??= new CompressedWriter(this.image);
+      if (await this.#compressed.write(offset, source)) return;
+      await writeRange(this.image, offset, source, this.backing);
+    });
+  }
+
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.#change(offset, length, async () => {
+      const { unitSize } = this.image;
+      const end = offset + length;
+      const first = Math.min(end, Math.ceil(offset / unitSize) * unitSize);
+      const last = end === this.sizeBytes ? end : Math.max(first, Math.floor(end / unitSize) * unitSize);
+      if (first > offset) await this.#zeroPart(offset, first - offset);
+      if (last > first && !(await zeroUnits(this.image, first, last - first, this.backing))) {
+        for (let at = first; at < last; at += ZERO_BYTES) {
+          await this.#zeroPart(at, Math.min(ZERO_BYTES, last - at));
+        }
+      }
+      if (end > last) await this.#zeroPart(last, end - last);
+    });
+  }
+
+  async #zeroPart(offset: number, length: number): Promise<void> {
+    if (!this.image.isRawData && (await readsZero(this.image, offset, length, this.backing))) return;
+    await writeRange(this.image, offset, new Uint8Array(length), this.backing);
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.#change(offset, length, () => discardClusters(this.image, offset, length, this.backing));
+  }
+
+  /** What lies where, in this image alone; holes show what is below. */
+  async *extents(offset: number, length: number): AsyncGenerator<DiskExtent, void, undefined> {
+    this.#checkBounds(offset, length);
+    yield* extentsOf(this.image, this.image.l1, offset, length);
+  }
+
+  /** Another size in bytes, a multiple of 512. What is new reads zero; what is cut off is gone. */
+  async resize(sizeBytes: number): Promise<void> {
+    this.#assertOpen();
+    await this.#firstTime();
+    await resizeImage(this.image, sizeBytes, this.backing);
+  }
+
+  /** A request that changes the disk. */
+  async #change(offset: number, length: number, task: () => Promise<void>): Promise<void> {
     this.image.assertWritable();
     const ticket = await this.#enter();
     try {
       this.#checkBounds(offset, length);
-      const { clusterSize } = this.image;
-      const end = offset + length;
-      const first = Math.min(end, Math.ceil(offset / clusterSize) * clusterSize);
-      const last =
-        end === this.sizeBytes ? end : Math.max(first, Math.floor(end / clusterSize) * clusterSize);
-      if (first > offset) await this.#zeroPart(offset, first - offset);
-      if (last > first && !(await zeroClusters(this.image, first, last - first, this.backing))) {
-        for (let at = first; at < last; at += clusterSize) {
-          await this.#zeroPart(at, Math.min(clusterSize, last - at));
-        }
-      }
-      if (end > last) await this.#zeroPart(last, end - last);
+      if (this.#firstChange !== DONE) await this.#firstTime();
+      await task();
     } finally {
       this.image.gate.leave(ticket);
     }
   }
 
-  /** Part of one cluster. */
-  async #zeroPart(offset: number, length: number): Promise<void> {
-    if (await readsZero(this.image, offset, this.backing)) return;
-    await writeRange(this.image, offset, new Uint8Array(length), this.backing);
+  async #firstTime(): Promise<void> {
+    this.#firstChange ??= this.image.mutex.run(() => markBitmapsInUse(this.image));
+    try {
+      await this.#firstChange;
+      this.#firstChange = DONE;
+    } catch (error) {
+      this.#firstChange = undefined;
+      throw error;
+    }
   }
 
   async flush(): Promise<void> {
     if (this.readOnly || this.#closing !== undefined) return;
     await this.image.mutex.run(async () => {
       await this.image.writeBack();
-      await this.image.file.flush();
+      await this.image.sync();
     });
   }
 
@@ -240,7 +285,7 @@ export class Qcow2 implements Layer, Snapshotting {
         await this.image.gate.exclusive(() =>
           this.image.mutex.run(async () => {
             await this.image.settle();
-            await this.image.file.flush();
+            await this.image.sync();
           }),
         );
       }
@@ -248,6 +293,7 @@ export class Qcow2 implements Layer, Snapshotting {
       this.image.l2Cache.clear();
       this.image.refcountCache.clear();
       await this.image.file.close();
+      await this.image.dataFile?.close();
       await this.backing?.close();
     }
   }
@@ -258,6 +304,7 @@ export class Qcow2 implements Layer, Snapshotting {
 
   async createVmState(options: VmStateOptions = {}): Promise<VmStateWriter> {
     this.#assertOpen();
+    assertCountsClusters(this.image);
     return new Qcow2VmStateWriter(this.image, options);
   }
 
@@ -268,6 +315,7 @@ export class Qcow2 implements Layer, Snapshotting {
 
   async applySnapshot(idOrTag: string): Promise<void> {
     this.#assertOpen();
+    await this.#firstTime();
     await applySnapshot(this.image, idOrTag);
   }
 

@@ -85,6 +85,8 @@ export class Refcounts {
   /** Something was freed since the last search began: what it finds is not the first free cluster any more. */
   #lowered = false;
   #pending: PendingFree[] = [];
+  /** Grows whenever a cluster becomes free. */
+  frees = 0;
 
   constructor(file: string, clusterSize: number, order: number, table: Buffer, cache: TableCache) {
     this.#file = file;
@@ -193,6 +195,7 @@ export class Refcounts {
 
   /** Searches begin no later than here from now on. */
   freed(cluster: number): void {
+    this.frees++;
     this.#lowered = true;
     if (cluster < this.#hint) this.#hint = cluster;
   }

@@ -1,15 +1,18 @@
 /** Counts and COPIED flags set to what the tables say. For images that were not closed properly. */
 import { BlockError } from '../errors.ts';
-import { countReferences } from './check.ts';
-import type { Qcow2Image } from './image.ts';
 import { entryIsCopied, setCopied, setEntry } from './be64.ts';
-import { INCOMPAT_DIRTY } from './header.ts';
+import { countReferences } from './count-references.ts';
+import { INCOMPAT_CORRUPT, INCOMPAT_DIRTY } from './header.ts';
+import type { Qcow2Image } from './image.ts';
 import { getRefcount } from './refcount.ts';
 import { withCopied } from './snapshots.ts';
 import { Transaction } from './transaction.ts';
 
-/** Makes an image consistent in one transaction; refuses what cannot be counted. Needs the image to itself. */
-export async function repair(image: Qcow2Image): Promise<void> {
+/**
+ * Makes an image consistent in one transaction; refuses what cannot be counted. Needs the image to itself.
+ * `leaks`: only counts that are too high.
+ */
+export async function repair(image: Qcow2Image, what: 'all' | 'leaks' = 'all'): Promise<void> {
   const { counts, errors } = await countReferences(image);
   if (errors.length > 0) {
     throw new BlockError('corrupt', `'${image.filename}': image cannot be repaired: ${errors[0]!.message}`, {
@@ -27,14 +30,19 @@ export async function repair(image: Qcow2Image): Promise<void> {
     if (block === undefined) continue;
     for (let i = 0; i < blockEntries; i++) {
       const want = counts.get(index * blockEntries + i);
-      if (getRefcount(block, i, order) !== want) await transaction.set(index * blockEntries + i, want);
+      const stored = getRefcount(block, i, order);
+      if (stored > want || (stored < want && what === 'all')) {
+        await transaction.set(index * blockEntries + i, want);
+      }
     }
   }
-  for (const [cluster, want] of counts.entries()) {
-    if ((await transaction.refcount(cluster)) !== want) await transaction.set(cluster, want);
+  if (what === 'all') {
+    for (const [cluster, want] of counts.entries()) {
+      if ((await transaction.refcount(cluster)) !== want) await transaction.set(cluster, want);
+    }
   }
   await repairFlags(image, transaction);
-  transaction.header.incompatible &= ~INCOMPAT_DIRTY;
+  if (what === 'all') transaction.header.incompatible &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
   await transaction.commit();
 }
 

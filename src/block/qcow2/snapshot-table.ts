@@ -1,6 +1,6 @@
 /** The snapshot table as bytes. Source: qcow2 specification, "Snapshots". Extra data that we do not know is kept. */
 import { BlockError } from '../errors.ts';
-import { checkTable, l1EntriesFor, type Qcow2Header } from './header.ts';
+import { checkTable, type Geometry, l1EntriesFor, type Qcow2Header } from './header.ts';
 import {
   MAX_L1_BYTES,
   MAX_SNAPSHOT_EXTRA_BYTES,
@@ -34,8 +34,8 @@ export interface Snapshot {
 }
 
 /** Index of the first L1 entry of the VM state. */
-export function vmStateL1Index(snapshot: Snapshot, clusterBits: number): number {
-  return l1EntriesFor(snapshot.diskBytes, clusterBits);
+export function vmStateL1Index(snapshot: Snapshot, geometry: Geometry): number {
+  return l1EntriesFor(snapshot.diskBytes, geometry);
 }
 
 export function serializeSnapshots(snapshots: readonly Snapshot[]): Buffer {
@@ -191,7 +191,7 @@ function checkSnapshot(
   if (snapshot.vmStateBytes > MAX_VM_STATE_BYTES) {
     bad('vm_state_size', 40, snapshot.vmStateBytes, `at most ${MAX_VM_STATE_BYTES}`);
   }
-  const l1Bytes = l1EntriesFor(snapshot.diskBytes, header.clusterBits) * 8;
+  const l1Bytes = l1EntriesFor(snapshot.diskBytes, header) * 8;
   if (!(l1Bytes <= MAX_L1_BYTES)) {
     bad('disk size', 48, snapshot.diskBytes, `an L1 table of at most ${MAX_L1_BYTES} bytes`);
   }

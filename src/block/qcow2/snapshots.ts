@@ -10,7 +10,7 @@ import { type Extent, setCompressedEntry } from './compressed.ts';
 import { l1EntriesFor } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
-import { COMPRESSED, hostOffset, kindOf } from './references.ts';
+import { COMPRESSED, hostOffset, isCopied, kindOf, putEntry, setEntryCopied, WHOLE } from './references.ts';
 import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
 import { Transaction } from './transaction.ts';
 
@@ -59,7 +59,18 @@ function nextId(snapshots: readonly Snapshot[]): string {
   return String(max + 1);
 }
 
+/** Snapshots share clusters by their counts, and a data file has none. */
+export function assertCountsClusters(image: Qcow2Image): void {
+  if (!image.hasDataFile) return;
+  throw new BlockError('unsupported', `'${image.filename}': no snapshots with an external data file`, {
+    file: image.filename,
+    section: 'header',
+    field: 'external data file',
+  });
+}
+
 function checkMeta(image: Qcow2Image, meta: SnapshotMeta): void {
+  assertCountsClusters(image);
   const tagBytes = Buffer.byteLength(meta.tag);
   const limit = (field: string, found: number | string, expected: string): never => {
     throw new BlockError('limit', `'${image.filename}': snapshot ${field} is beyond its limit`, {
@@ -86,7 +97,7 @@ export function createSnapshot(
   return exclusively(image, async () => {
     checkMeta(image, meta);
     const transaction = new Transaction(image);
-    const diskEntries = l1EntriesFor(image.header.sizeBytes, image.clusterBits);
+    const diskEntries = l1EntriesFor(image.header.sizeBytes, image);
     const active = Buffer.alloc(image.l1.length);
     image.l1.copy(active, 0, 0, diskEntries * 8);
     await shareTables(image, transaction, active, diskEntries);
@@ -133,7 +144,7 @@ export function replaceVmState(
   return exclusively(image, async () => {
     const snapshot = findSnapshot(image, idOrTag);
     const transaction = new Transaction(image);
-    const diskEntries = vmStateL1Index(snapshot, image.clusterBits);
+    const diskEntries = vmStateL1Index(snapshot, image);
     const tables = buildVmTables(image, vmState);
     const entries = diskEntries + tables.length;
     if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
@@ -181,7 +192,7 @@ export function deleteSnapshot(image: Qcow2Image, idOrTag: string): Promise<void
 export function applySnapshot(image: Qcow2Image, idOrTag: string): Promise<void> {
   return exclusively(image, async () => {
     const snapshot = findSnapshot(image, idOrTag);
-    const diskEntries = vmStateL1Index(snapshot, image.clusterBits);
+    const diskEntries = vmStateL1Index(snapshot, image);
     const source = await readSnapshotL1(image, snapshot, diskEntries);
     const isShared = (i: number): boolean => isSharedTable(image, source, i, diskEntries);
     if (image.header.sizeBytes === snapshot.diskBytes && image.header.l1Entries === diskEntries) {
@@ -214,7 +225,7 @@ function isSharedTable(image: Qcow2Image, source: Buffer, index: number, diskEnt
 }
 
 /** The image to itself, nothing dirty, the mutex held. */
-function exclusively<T>(image: Qcow2Image, task: () => Promise<T>): Promise<T> {
+export function exclusively<T>(image: Qcow2Image, task: () => Promise<T>): Promise<T> {
   return image.gate.exclusive(() =>
     image.mutex.run(async () => {
       image.assertWritable();
@@ -246,8 +257,8 @@ async function shareTables(
     if (offset === 0) continue;
     const table = await image.l2Cache.get(offset);
     await transaction.changeEntries(table, 1);
-    if (hasCopied(table)) {
-      const clean = withoutCopied(table);
+    if (hasCopied(image, table)) {
+      const clean = withoutCopied(image, table);
       const moved = await transaction.writeL2(clean);
       await transaction.change(moved / image.clusterSize, 1);
       await transaction.change(offset / image.clusterSize, -1);
@@ -269,8 +280,8 @@ async function shareForActive(
 ): Promise<void> {
   const table = await image.l2Cache.get(offset);
   await transaction.changeEntries(table, 1);
-  if (hasCopied(table)) {
-    setEntry(l1, index, await transaction.writeL2(withoutCopied(table)), 0, 0);
+  if (hasCopied(image, table)) {
+    setEntry(l1, index, await transaction.writeL2(withoutCopied(image, table)), 0, 0);
     setCopied(l1, index, true);
   } else {
     await transaction.change(offset / image.clusterSize, 1);
@@ -278,21 +289,21 @@ async function shareForActive(
   }
 }
 
-function hasCopied(table: Buffer): boolean {
-  for (let at = 0; at < table.length; at += 8) {
+function hasCopied(image: Qcow2Image, table: Buffer): boolean {
+  for (let at = 0; at < table.length; at += image.entryBytes) {
     if ((table[at]! & 0x80) !== 0) return true;
   }
   return false;
 }
 
-function withoutCopied(table: Buffer): Buffer {
+function withoutCopied(image: Qcow2Image, table: Buffer): Buffer {
   const clean = Buffer.from(table);
-  for (let at = 0; at < clean.length; at += 8) clean[at] = clean[at]! & 0x7f;
+  for (let at = 0; at < clean.length; at += image.entryBytes) clean[at] = clean[at]! & 0x7f;
   return clean;
 }
 
 /** Tables `from` … `to`-1 of an L1 table lose one reference, and so does all that they name. */
-async function dropEntries(
+export async function dropEntries(
   image: Qcow2Image,
   transaction: Transaction,
   l1: Buffer,
@@ -350,13 +361,13 @@ export async function withCopied(
 ): Promise<Buffer | undefined> {
   let copy: Buffer | undefined;
   for (let entry = 0; entry < image.l2Entries; entry++) {
-    if (kindOf(table, entry) === COMPRESSED) continue;
+    if (kindOf(image, table, entry) === COMPRESSED) continue;
     const host = hostOffset(image, table, entry);
-    if (host === 0) continue;
+    if (host === 0 || image.hasDataFile) continue;
     const alone = (await transaction.refcount(host / image.clusterSize)) === 1;
-    if (alone === entryIsCopied(table, entry)) continue;
+    if (alone === isCopied(image, table, entry)) continue;
     copy ??= Buffer.from(table);
-    setCopied(copy, entry, alone);
+    setEntryCopied(image, copy, entry, alone);
   }
   return copy;
 }
@@ -369,7 +380,7 @@ function buildVmTables(image: Qcow2Image, vmState: VmStateClusters): Buffer[] {
     while (tables.length <= at) tables.push(Buffer.alloc(image.clusterSize));
     const extent = vmState.compressed.get(index);
     if (extent !== undefined) setCompressedEntry(image, tables[at]!, index % image.l2Entries, extent);
-    else if (offset !== 0) setEntry(tables[at]!, index % image.l2Entries, offset, 0, 0);
+    else if (offset !== 0) putEntry(image, tables[at]!, index % image.l2Entries, offset, false, WHOLE);
   }
   return tables;
 }

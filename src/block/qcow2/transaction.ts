@@ -102,12 +102,12 @@ export class Transaction {
 
   /** One reference more or less to every cluster that an L2 table's entries name. */
   async changeEntries(table: Buffer, delta: number): Promise<void> {
-    const { clusterBits, clusterSize, l2Entries } = this.#image;
+    const { clusterBits, clusterSize, entryBytes, l2Entries } = this.#image;
     const { blockEntries } = this.#image.refcounts;
     const hiUnit = 2 ** (32 - clusterBits);
     for (let entry = 0; entry < l2Entries; entry++) {
-      const hi = table.readUInt32BE(entry * 8);
-      const lo = table.readUInt32BE(entry * 8 + 4);
+      const hi = table.readUInt32BE(entry * entryBytes);
+      const lo = table.readUInt32BE(entry * entryBytes + 4);
       if (hi === 0 && lo === 0) continue;
       if ((hi & PLAIN_HI_MASK) !== 0 || (lo & (clusterSize - 1)) !== 0) {
         await this.#changeEntry(table, entry, delta);
@@ -256,14 +256,13 @@ export class Transaction {
     await image.file.flush();
     const sector = Buffer.from(image.headerBytes);
     patchHeader(sector, this.header);
-    try {
-      await image.file.write(0, sector.subarray(0, HEADER_PATCH_BYTES));
-      await image.file.flush();
-    } catch (error) {
-      image.poison(error);
-      throw error;
-    }
+    await switchHeader(image, sector);
     this.#adopt(refcountTable, sector);
+  }
+
+  /** Clusters that nothing refers to any more. */
+  get freed(): readonly number[] {
+    return this.#freed;
   }
 
   #adopt(refcountTable: Buffer, sector: Buffer): void {
@@ -286,6 +285,21 @@ export class Transaction {
       image.snapshots = this.#snapshots.list;
       image.snapshotTableBytes = this.#snapshots.bytes;
     }
+  }
+}
+
+/** One write that switches to another state; if it fails, back to the one that was. */
+export async function switchHeader(image: Qcow2Image, sector: Buffer): Promise<void> {
+  const put = async (bytes: Buffer): Promise<void> => {
+    await image.file.write(0, bytes.subarray(0, HEADER_PATCH_BYTES));
+    await image.file.flush();
+  };
+  try {
+    await put(sector);
+  } catch (error) {
+    // Both states are there whole; which of them the header names now, nobody knows before it is written again.
+    await put(image.headerBytes).catch((second: unknown) => image.poison(second));
+    throw error;
   }
 }
 

@@ -39,7 +39,7 @@ export async function readVmState(
   offset: number,
   target: Uint8Array,
 ): Promise<void> {
-  const start = vmStateL1Index(snapshot, image.clusterBits) * image.l2Span;
+  const start = vmStateL1Index(snapshot, image) * image.l2Span;
   await readRange(image, l1, start + offset, target, undefined);
 }
 
@@ -50,7 +50,7 @@ export async function vmStateTable(
   l1: Buffer,
   index: number,
 ): Promise<Buffer | undefined> {
-  const l1Index = vmStateL1Index(snapshot, image.clusterBits) + index;
+  const l1Index = vmStateL1Index(snapshot, image) + index;
   const l2 = l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
   return l2 === 0 ? undefined : image.l2Cache.get(l2);
 }

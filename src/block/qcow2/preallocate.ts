@@ -1,0 +1,46 @@
+/** Gives every cluster of a new disk its place, so that no later write has to allocate. */
+import { ownL2 } from './allocate.ts';
+import { unitOf } from './mapping.ts';
+import { putEntry, WHOLE } from './references.ts';
+import type { Qcow2 } from './qcow2.ts';
+
+const ZERO_BYTES = 1024 * 1024;
+
+/** The image is new: nothing is in it, nobody else uses it. `write`: zeroes as well, so that the host has the space. */
+export async function preallocate(node: Qcow2, write: boolean): Promise<void> {
+  const { image } = node;
+  if (write) {
+    const zeroes = new Uint8Array(ZERO_BYTES);
+    for (let at = 0; at < node.sizeBytes; at += ZERO_BYTES) {
+      await node.write(at, zeroes.subarray(0, Math.min(ZERO_BYTES, node.sizeBytes - at)));
+    }
+    return;
+  }
+  const { clusterSize, l2Span } = image;
+  for (let start = 0; start < node.sizeBytes; start += l2Span) {
+    await image.mutex.run(async () => {
+      await image.writeBackIfFull();
+      const l2 = await ownL2(image, start / l2Span);
+      const table = await image.l2Cache.get(l2);
+      const end = Math.min(start + l2Span, node.sizeBytes);
+      for (let at = start; at < end; ) {
+        const entry = Math.floor(unitOf(image, at) / image.unitsPerCluster);
+        const left = Math.ceil((end - at) / clusterSize);
+        const room = image.hasDataFile
+          ? { offset: at, count: left, fresh: true }
+          : await image.allocate(left);
+        // Clusters that were used before (for a shorter refcount table) hold something.
+        if (!room.fresh) await image.file.write(room.offset, new Uint8Array(room.count * clusterSize));
+        for (let i = 0; i < room.count; i++) {
+          putEntry(image, table, entry + i, room.offset + i * clusterSize, true, WHOLE);
+        }
+        at += room.count * clusterSize;
+      }
+      image.l2Cache.markDirty(l2, table);
+    });
+  }
+  await node.flush();
+  // What lies behind the last write reads zero only if the file is that long.
+  if (!image.hasDataFile && (await image.file.size()) < image.fileEnd)
+    await image.file.truncate(image.fileEnd);
+}
