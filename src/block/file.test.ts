@@ -3,7 +3,8 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFile, openFile } from './file.ts';
+import { giveAligned, isAligned, takeAligned } from './aligned-memory.ts';
+import { type CacheMode, createFile, openFile } from './file.ts';
 import { detectOnly } from './lock.ts';
 import { openImage } from './open.ts';
 
@@ -41,6 +42,48 @@ describe('file', () => {
     expect(back.readUInt16LE(2499 * 2)).toBe(2499);
     await file.close();
   });
+
+  it.each<CacheMode>(['writeback', 'none', 'writethrough', 'directsync', 'unsafe'])(
+    'cache=%s: aligned or not, large or small, at the end of the file',
+    async (cache) => {
+      const name = join(folder, 'f');
+      writeFileSync(name, Buffer.alloc(5));
+      const file = await openFile(name, { readOnly: false, cache });
+      const expected = Buffer.alloc(3 << 20);
+      const aligned = takeAligned(1 << 20);
+      expect(isAligned(aligned)).toBe(true);
+      const unaligned = new Uint8Array((1 << 20) + 8192);
+      let seed = 1;
+      const fill = (bytes: Uint8Array) => {
+        for (let i = 0; i < bytes.length; i++) bytes[i] = seed = (seed * 73 + 19) & 0xff;
+      };
+      const writes: [number, Uint8Array][] = [
+        [8192, aligned],
+        [4096 + 1, aligned],
+        [1 << 20, unaligned],
+        [(2 << 20) + 8192, unaligned.subarray(0, 65536)],
+        [3, unaligned.subarray(5, 1000)],
+        [(2 << 20) + 4096 * 40, aligned.subarray(0, 70000)],
+      ];
+      for (const [at, source] of writes) {
+        fill(source);
+        await file.write(at, source);
+        expected.set(source, at);
+      }
+      await file.flush();
+      const back = takeAligned(3 << 20);
+      await file.read(0, back);
+      expect(Buffer.compare(back, expected)).toBe(0);
+      const plain = Buffer.alloc(3 << 20, 1);
+      await file.read(0, plain);
+      expect(Buffer.compare(plain, expected)).toBe(0);
+      await file.close();
+      expect(Buffer.compare(readFileSync(name), expected.subarray(0, readFileSync(name).length))).toBe(0);
+      giveAligned(aligned);
+      giveAligned(back);
+      expect(takeAligned(3 << 20).byteOffset).toBe(back.byteOffset);
+    },
+  );
 
   it.skipIf(!linux)('a full disk is `no-space`, in the words of the system', async () => {
     const file = await openFile('/dev/full', { readOnly: false, lock: false });

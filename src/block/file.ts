@@ -1,9 +1,15 @@
 /**
  * The file below an image: positioned reads and writes, with QEMU's words in its errors. Tests put a recording or a
- * failing file in its place. Not here: O_DIRECT, io_uring, block devices' geometry.
+ * failing file in its place. Not here: io_uring, block devices' geometry.
+ *
+ * Large writes from aligned memory (aligned-memory.ts: VM state) bypass the page cache in every cache mode: they are
+ * flushed at once anyway, and gigabytes of them would only push out what the host needs. With cache=none and directsync
+ * large guest requests do so too, by way of aligned memory. What is small or unaligned (metadata) goes by the page
+ * cache; Linux keeps both coherent.
  */
 import { readSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { DIRECT_ALIGNMENT, giveAligned, isAligned, takeAligned } from './aligned-memory.ts';
 import { BlockError, type BlockErrorCode } from './errors.ts';
 import { deviceNumbers, type ImageLock, lockImage } from './lock.ts';
 
@@ -25,8 +31,18 @@ export interface BlockFile {
   close(): Promise<void>;
 }
 
+/**
+ * QEMU's cache modes (qemu-img(1), -t). `none`, `directsync`: large requests bypass the page cache; `writethrough`,
+ * `directsync`: every write is durable when it completes; `unsafe`: flushes do nothing.
+ */
+export type CacheMode = 'writeback' | 'none' | 'writethrough' | 'directsync' | 'unsafe';
+
 export interface OpenFileOptions {
   readonly readOnly: boolean;
+  /** Default writeback. */
+  readonly cache?: CacheMode;
+  /** Told when the page cache cannot be bypassed although `cache` says so. */
+  readonly warn?: (message: string) => void;
   /** Default true. */
   readonly lock?: boolean;
   /** Other writers are no danger (a backing file that nobody should write, opened with `force-share`). */
@@ -37,6 +53,10 @@ export interface OpenFileOptions {
 const MAX_IOVECS = 1024;
 /** One pread or pwrite moves at most this much (Linux stops at 0x7ffff000). */
 const MAX_TRANSFER = 0x4000_0000;
+/** Shorter requests are as quick by the page cache. */
+const MIN_DIRECT_BYTES = 64 * 1024;
+/** Memory that a guest's request goes through with cache=none. */
+const BOUNCE_BYTES = 1 << 20;
 
 const CODES: Record<string, BlockErrorCode> = {
   ENOENT: 'not-found',
@@ -86,7 +106,8 @@ export async function openFile(filename: string, options: OpenFileOptions): Prom
     if ((await stat(filename)).isDirectory()) {
       throw Object.assign(new Error('directory'), { code: 'EISDIR' });
     }
-    handle = await open(filename, options.readOnly ? constants.O_RDONLY : constants.O_RDWR);
+    const sync = options.cache === 'writethrough' || options.cache === 'directsync' ? O_DSYNC : 0;
+    handle = await open(filename, sync | (options.readOnly ? constants.O_RDONLY : constants.O_RDWR));
   } catch (error) {
     throw hostError(what, filename, error);
   }
@@ -98,7 +119,13 @@ export async function openFile(filename: string, options: OpenFileOptions): Prom
             write: !options.readOnly,
             forceShare: options.forceShare === true,
           });
-    return new HostFile(filename, options.readOnly, handle, lock);
+    const file = new HostFile(filename, options.readOnly, handle, lock, options.cache);
+    if (file.bypasses && !(await file.canBypass())) {
+      options.warn?.(
+        `'${filename}': the file system does not support O_DIRECT; cache=${options.cache} goes by the page cache`,
+      );
+    }
+    return file;
   } catch (error) {
     await handle.close();
     throw hostError(what, filename, error);
@@ -123,18 +150,59 @@ export async function createFile(filename: string, withLock = true): Promise<Blo
   }
 }
 
+/** Undefined where the system has no such flag. */
+const O_DSYNC = (constants as { O_DSYNC?: number }).O_DSYNC ?? 0;
+const O_DIRECT = (constants as { O_DIRECT?: number }).O_DIRECT ?? 0;
+
 class HostFile implements BlockFile {
   readonly filename: string;
   readonly readOnly: boolean;
+  /** The user wants the page cache left out. */
+  readonly bypasses: boolean;
   readonly #handle: FileHandle;
   readonly #lock: ImageLock | undefined;
+  readonly #cache: CacheMode;
+  /** The same file opened with O_DIRECT, once it is needed; undefined in it: that cannot be. */
+  #direct: Promise<FileHandle | undefined> | undefined;
   #closed = false;
 
-  constructor(filename: string, readOnly: boolean, handle: FileHandle, lock: ImageLock | undefined) {
+  constructor(
+    filename: string,
+    readOnly: boolean,
+    handle: FileHandle,
+    lock: ImageLock | undefined,
+    cache: CacheMode = 'writeback',
+  ) {
     this.filename = filename;
     this.readOnly = readOnly;
+    this.bypasses = cache === 'none' || cache === 'directsync';
     this.#handle = handle;
     this.#lock = lock;
+    this.#cache = cache;
+  }
+
+  /** Whether the page cache can be left out here. */
+  async canBypass(): Promise<boolean> {
+    return (await this.#directHandle()) !== undefined;
+  }
+
+  #directHandle(): Promise<FileHandle | undefined> {
+    this.#direct ??= openDirect(this.#handle, this.readOnly, this.#cache === 'directsync' ? O_DSYNC : 0);
+    return this.#direct;
+  }
+
+  /** The handle with O_DIRECT, where memory, place and length allow it and it is worth it. */
+  #directFor(offset: number, memory: Uint8Array): Promise<FileHandle | undefined> | undefined {
+    const { length } = memory;
+    if (length < MIN_DIRECT_BYTES || length > MAX_TRANSFER || this.#cache === 'unsafe') return undefined;
+    return offset % DIRECT_ALIGNMENT === 0 && isAligned(memory) ? this.#directHandle() : undefined;
+  }
+
+  /** Whether a request is to go through aligned memory, to leave out the page cache. */
+  #bounces(offset: number, memory: Uint8Array): boolean {
+    const { length } = memory;
+    if (!this.bypasses || length < MIN_DIRECT_BYTES) return false;
+    return offset % DIRECT_ALIGNMENT === 0 && length % DIRECT_ALIGNMENT === 0 && !isAligned(memory);
   }
 
   async size(): Promise<number> {
@@ -149,8 +217,17 @@ class HostFile implements BlockFile {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     this.#assertOpen();
+    return this.#bounces(offset, target) ? this.#readBounced(offset, target) : this.#read(offset, target);
+  }
+
+  async #read(offset: number, target: Uint8Array): Promise<void> {
     let done = 0;
     try {
+      const direct = await this.#directFor(offset, target);
+      if (direct !== undefined) {
+        // What a short read leaves is at the end of the file, or unaligned.
+        done = await direct.read(target, 0, target.length, offset).then((r) => r.bytesRead, notAligned);
+      }
       while (done < target.length) {
         const want = Math.min(target.length - done, MAX_TRANSFER);
         const { bytesRead } = await this.#handle.read(target, done, want, offset + done);
@@ -178,10 +255,44 @@ class HostFile implements BlockFile {
     if (done < target.length) target.fill(0, done);
   }
 
+  async #readBounced(offset: number, target: Uint8Array): Promise<void> {
+    const bounce = takeAligned(Math.min(target.length, BOUNCE_BYTES));
+    try {
+      for (let done = 0; done < target.length; done += bounce.length) {
+        const part = bounce.subarray(0, target.length - done);
+        await this.#read(offset + done, part);
+        target.set(part, done);
+      }
+    } finally {
+      giveAligned(bounce);
+    }
+  }
+
+  async #writeBounced(offset: number, source: Uint8Array): Promise<void> {
+    const bounce = takeAligned(Math.min(source.length, BOUNCE_BYTES));
+    try {
+      for (let done = 0; done < source.length; done += bounce.length) {
+        const part = bounce.subarray(0, source.length - done);
+        part.set(source.subarray(done, done + part.length));
+        await this.#write(offset + done, part);
+      }
+    } finally {
+      giveAligned(bounce);
+    }
+  }
+
   async write(offset: number, source: Uint8Array): Promise<void> {
     this.#assertOpen();
+    return this.#bounces(offset, source) ? this.#writeBounced(offset, source) : this.#write(offset, source);
+  }
+
+  async #write(offset: number, source: Uint8Array): Promise<void> {
     let done = 0;
     try {
+      const direct = await this.#directFor(offset, source);
+      if (direct !== undefined) {
+        done = await direct.write(source, 0, source.length, offset).then((r) => r.bytesWritten, notAligned);
+      }
       while (done < source.length) {
         const want = Math.min(source.length - done, MAX_TRANSFER);
         done += (await this.#handle.write(source, done, want, offset + done)).bytesWritten;
@@ -230,7 +341,7 @@ class HostFile implements BlockFile {
 
   async flush(): Promise<void> {
     this.#assertOpen();
-    if (this.readOnly) return;
+    if (this.readOnly || this.#cache === 'unsafe') return;
     try {
       await this.#handle.datasync();
     } catch (error) {
@@ -241,6 +352,7 @@ class HostFile implements BlockFile {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await (await this.#direct)?.close();
     await this.#lock?.release();
     await this.#handle.close();
   }
@@ -248,6 +360,30 @@ class HostFile implements BlockFile {
   #assertOpen(): void {
     if (this.#closed) throw new BlockError('closed', `'${this.filename}' is closed`, { file: this.filename });
   }
+}
+
+/**
+ * The same open file, opened once more with O_DIRECT: by its descriptor, since a name may mean another file by now.
+ * Undefined where the file system refuses, or where there is no such thing.
+ */
+async function openDirect(
+  handle: FileHandle,
+  readOnly: boolean,
+  flags: number,
+): Promise<FileHandle | undefined> {
+  if (O_DIRECT === 0) return undefined;
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  try {
+    return await open(`/proc/self/fd/${handle.fd}`, access | O_DIRECT | flags);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A device that wants more than we align to: nothing was transferred, the ordinary way will do. */
+function notAligned(error: unknown): number {
+  if ((error as { code?: unknown } | null)?.code === 'EINVAL') return 0;
+  throw error;
 }
 
 /** fstat gives 0 for a block device; Linux tells its length in sectors of 512 bytes. */

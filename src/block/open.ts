@@ -7,7 +7,7 @@ import { realpath } from 'node:fs/promises';
 import type { BlockNode } from './block-node.ts';
 import { mapChain } from './chain-map.ts';
 import { BlockError } from './errors.ts';
-import { type BlockFile, openFile } from './file.ts';
+import { type BlockFile, type CacheMode, openFile } from './file.ts';
 import { copyOnWrite } from './filters/copy-on-write.ts';
 import { Lru } from './lru.ts';
 import { probe, PROBE_BYTES } from './probe.ts';
@@ -35,6 +35,8 @@ export interface OpenImageOptions {
   readonly data?: boolean;
   /** Bytes of metadata cache for the whole chain; default 32 MiB. */
   readonly cacheBytes?: number;
+  /** How the host's page cache is used, for all images of the chain. Default writeback. */
+  readonly cache?: CacheMode;
   /**
    * Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. False: not even where an image was
    * not closed.
@@ -86,6 +88,8 @@ async function openLayer(
 ): Promise<BlockNode> {
   const file = await (options.openFile ?? openFile)(filename, {
     readOnly,
+    ...(options.cache === undefined ? {} : { cache: options.cache }),
+    ...(options.warn === undefined ? {} : { warn: options.warn }),
     ...(options.lock === undefined ? {} : { lock: options.lock }),
     ...(options.forceShare === undefined ? {} : { forceShare: options.forceShare }),
   });

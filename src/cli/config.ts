@@ -1,4 +1,5 @@
 /** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
+import type { CacheMode } from '../block/file.ts';
 import type { CharDescription } from '../host/chardev/spec.ts';
 
 export type DriveInterface = 'ide' | 'floppy' | 'none';
@@ -15,6 +16,7 @@ export interface DriveConfig {
   readonly format: string | undefined;
   readonly readOnly: boolean;
   readonly snapshot: boolean | undefined;
+  readonly cache: CacheMode | undefined;
   readonly id: string | undefined;
   readonly serial: string | undefined;
   /** Keys that no block driver of ours knows: reported when the format is known. */

@@ -1,4 +1,5 @@
 /** `-drive` and its short forms, and where each drive sits: QEMU's rules (blockdev.c) and names (`ide0-hd0`). */
+import type { CacheMode } from '../block/file.ts';
 import type { DriveConfig, DriveInterface } from './config.ts';
 import { type Pair, parseBoolean, parseNumber, parsePairs, UsageError } from './grammar.ts';
 
@@ -25,7 +26,14 @@ const KEYS = new Set([
   'rerror',
   'copy-on-read',
 ]);
-const CACHE_MODES = new Set(['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe']);
+const CACHE_MODES: ReadonlyMap<string, CacheMode> = new Map([
+  ['none', 'none'],
+  ['off', 'none'],
+  ['writeback', 'writeback'],
+  ['writethrough', 'writethrough'],
+  ['directsync', 'directsync'],
+  ['unsafe', 'unsafe'],
+]);
 const DISCARD_MODES = new Set(['ignore', 'off', 'unmap', 'on']);
 const ERROR_ACTIONS = new Set(['ignore', 'stop', 'report', 'enospc', 'auto']);
 /** Interfaces that QEMU knows and this machine has not. */
@@ -60,6 +68,7 @@ export function parseDrive(text: string, where: string): DriveConfig {
     format: get('format') ?? get('driver'),
     readOnly: flag('readonly') ?? flag('read-only') ?? false,
     snapshot: flag('snapshot'),
+    cache: CACHE_MODES.get(get('cache') ?? 'writeback'),
     id: get('id'),
     serial: get('serial'),
     unknownKeys: unknownKeys(pairs),
@@ -81,7 +90,11 @@ function parseInterface(name: string, where: string): DriveInterface {
 }
 
 function checkChoices(values: ReadonlyMap<string, string>, where: string): void {
-  const check = (key: string, allowed: ReadonlySet<string>, message: (value: string) => string) => {
+  const check = (
+    key: string,
+    allowed: ReadonlyMap<string, unknown> | ReadonlySet<string>,
+    message: (value: string) => string,
+  ) => {
     const value = values.get(key);
     if (value !== undefined && !allowed.has(value)) throw new UsageError(`${where}: ${message(value)}`);
   };
@@ -112,6 +125,7 @@ export function simpleDrive(
     format: undefined,
     readOnly: false,
     snapshot: undefined,
+    cache: undefined,
     id: undefined,
     serial: undefined,
     unknownKeys: [],

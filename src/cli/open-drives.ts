@@ -51,6 +51,7 @@ async function openDrive(
         snapshot: drive.snapshot ?? config.snapshot,
         warn: (message) => notice(`WARNING: ${message}`),
         ...(drive.format === undefined ? {} : { format: drive.format }),
+        ...(drive.cache === undefined ? {} : { cache: drive.cache }),
       });
       if (drive.unknownKeys.length === 0) return opened;
       await opened.close();

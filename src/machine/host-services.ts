@@ -14,6 +14,7 @@ export interface HostServices {
   /** Faster ways to do what the core can do itself. */
   readonly crc32?: Crc32;
   readonly isZero?: IsZero;
-  /** Buffers that files read into and write from. */
+  /** Buffers that files read into and write from, with anything in them; given back by `release`. */
   readonly allocate?: (bytes: number) => Uint8Array;
+  readonly release?: (buffer: Uint8Array) => void;
 }

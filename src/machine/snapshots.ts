@@ -27,11 +27,13 @@ import { ramGeometry, sameGeometry } from '../migration/ram-layout.ts';
 import type { SaveVmStateOptions } from '../migration/save-vmstate.ts';
 import { vmStateSource } from '../migration/savevm.ts';
 import type { RamIndex } from '../migration/trailer.ts';
+import type { IsZero } from '../migration/zero-page.ts';
 import { DirtyPages } from './dirty-pages.ts';
 import type { HostServices } from './host-services.ts';
 import { GUARD_ABSENT, GUARD_DISPLAY, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
 import { UndoJournal } from './undo-journal.ts';
 import { RECORDING_MS, storeWorkingSet } from './working-set.ts';
+import { zeroScan } from './zero-scan.ts';
 
 type SnapshotNode = BlockNode & Snapshotting;
 
@@ -63,6 +65,7 @@ export class Snapshots {
   readonly #o: SnapshotsOptions;
   readonly #crc32: Crc32;
   readonly #journal: UndoJournal;
+  #isZero: IsZero | undefined;
   #base: Base | undefined;
   /** Nothing was loaded or saved yet: clean pages are zero. */
   #fresh = true;
@@ -102,11 +105,13 @@ export class Snapshots {
     tag: string | undefined,
     incremental: boolean,
   ): Promise<SaveVmStateOptions> {
-    const { crc32, isZero, allocate } = this.#o.host;
+    const { crc32, allocate, release } = this.#o.host;
+    const isZero = (this.#isZero ??= this.#o.host.isZero ?? zeroScan(this.#o.memory.memory));
     const common = {
       ...(crc32 ? { crc32 } : {}),
-      ...(isZero ? { isZero } : {}),
+      isZero,
       ...(allocate ? { allocate } : {}),
+      ...(release ? { release } : {}),
     };
     const base = incremental ? this.#usableBase(node) : undefined;
     // Absent pages are clean: an incremental save shares them. But not from a snapshot that this save replaces.
@@ -162,8 +167,13 @@ export class Snapshots {
     lazy: boolean,
     options: LoadVmStateOptions,
   ): Promise<PreparedMachineLoad> {
-    const { crc32, allocate } = this.#o.host;
-    const all = { ...(crc32 ? { crc32 } : {}), ...(allocate ? { allocate } : {}), ...options };
+    const { crc32, allocate, release } = this.#o.host;
+    const all = {
+      ...(crc32 ? { crc32 } : {}),
+      ...(allocate ? { allocate } : {}),
+      ...(release ? { release } : {}),
+      ...options,
+    };
     const opened = lazy ? await this.#open(node, info, all) : undefined;
     if (opened === undefined) return this.#prepareWhole(node, info, all);
     if (options.signal?.aborted) throw new MigrationError('cancelled', 'loadvm was cancelled');
@@ -246,6 +256,7 @@ export class Snapshots {
       pause: () => this.#o.host.yield(),
       onFailure: this.#o.onFailure,
       ...(this.#o.host.allocate ? { allocate: this.#o.host.allocate } : {}),
+      ...(this.#o.host.release ? { release: this.#o.host.release } : {}),
     });
     const isDirty = (page: number): boolean => marks.isDirty(page);
     const placeRam = (): void => {

@@ -37,12 +37,14 @@ export interface LazyRamOptions {
   readonly readBytes?: number;
   readonly queueDepth?: number;
   readonly allocate?: (bytes: number) => Uint8Array;
+  readonly release?: (buffer: Uint8Array) => void;
   /** Lets others have a turn. */
   readonly pause: () => Promise<void>;
   /** The snapshot is bad or cannot be read: the machine must not go on. Called before the error is thrown or kept. */
   readonly onFailure: (error: MigrationError) => void;
 }
 
+const DEFAULT_READ_BYTES = 2 << 20;
 /** Groups of zeros that are put in place between two turns of the event loop. */
 const ZERO_GROUPS_A_TURN = 256;
 
@@ -71,7 +73,7 @@ export class LazyRam {
     this.#left = new Uint8Array(geometry.firstGroup[options.block + 1]! - this.#first);
     this.#pages = geometry.pagesPerGroup;
     for (let i = 0; i < this.#pages; i++) this.#offsets.push(pageOffsetInUnit(options.ram.name, i));
-    this.#staging = (options.allocate ?? ((bytes) => new Uint8Array(bytes)))(geometry.unitBytes);
+    this.#staging = new Uint8Array(geometry.unitBytes);
   }
 
   /** Groups not all there yet. */
@@ -168,7 +170,7 @@ export class LazyRam {
         wanted.push(this.#first + group);
       }
     }
-    const plan = planReads(index, handle, wanted, workingSet, this.#o.readBytes ?? 2 << 20);
+    const plan = planReads(index, handle, wanted, workingSet, this.#o.readBytes ?? DEFAULT_READ_BYTES);
     const depth = Math.max(1, this.#o.queueDepth ?? 3);
     await Promise.all(Array.from({ length: depth }, () => this.#worker(plan)));
     await this.#zeroRest();
@@ -176,25 +178,36 @@ export class LazyRam {
 
   /** One of several that take requests off the plan, so that as many reads are in flight. */
   async #worker(plan: Iterator<ReadRequest>): Promise<void> {
-    const { index, allocate } = this.#o;
-    const make = allocate ?? ((bytes: number) => new Uint8Array(bytes));
-    let buffer = make(this.#o.readBytes ?? 2 << 20);
-    for (let next = plan.next(); !next.done && !this.#stopped; next = plan.next()) {
-      const { bytes, hostOffset, groups, unit } = next.value;
-      if (groups.every((group) => this.#left[group - this.#first] === 0)) continue;
-      if (bytes > buffer.length) buffer = make(bytes);
-      const target = buffer.subarray(0, bytes);
-      try {
-        if (hostOffset > 0) await this.handle.readHost(hostOffset, target);
-        else await this.handle.read(unit * index.geometry.unitBytes, target);
-      } catch (cause) {
-        throw this.#unreadable(unit, cause);
+    const { allocate, readBytes = DEFAULT_READ_BYTES, release } = this.#o;
+    let buffer: Uint8Array | undefined;
+    try {
+      for (let next = plan.next(); !next.done && !this.#stopped; next = plan.next()) {
+        const { bytes, groups } = next.value;
+        if (groups.every((group) => this.#left[group - this.#first] === 0)) continue;
+        if (buffer === undefined || bytes > buffer.length) {
+          if (buffer) release?.(buffer);
+          const size = Math.max(bytes, readBytes);
+          buffer = allocate?.(size) ?? new Uint8Array(size);
+        }
+        await this.#bring(next.value, buffer.subarray(0, bytes));
       }
-      if (this.#stopped) return;
-      for (const [i, group] of groups.entries()) {
-        if (this.#left[group - this.#first] === 0) continue;
-        this.#place(group - this.#first, index.unitOfGroup[group]!, target, next.value.at[i]!);
-      }
+    } finally {
+      if (buffer) release?.(buffer);
+    }
+  }
+
+  async #bring({ hostOffset, groups, unit, at }: ReadRequest, target: Uint8Array): Promise<void> {
+    const { index } = this.#o;
+    try {
+      if (hostOffset > 0) await this.handle.readHost(hostOffset, target);
+      else await this.handle.read(unit * index.geometry.unitBytes, target);
+    } catch (cause) {
+      throw this.#unreadable(unit, cause);
+    }
+    if (this.#stopped) return;
+    for (const [i, group] of groups.entries()) {
+      if (this.#left[group - this.#first] === 0) continue;
+      this.#place(group - this.#first, index.unitOfGroup[group]!, target, at[i]!);
     }
   }
 

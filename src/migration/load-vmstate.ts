@@ -26,6 +26,7 @@ export interface LoadVmStateOptions {
   /** Bytes a read; rounded up to whole units. Default 2 MiB. */
   readonly readBytes?: number;
   readonly allocate?: (bytes: number) => Uint8Array;
+  readonly release?: (buffer: Uint8Array) => void;
   /**
    * What to do when the stream has no section for a device of ours: refuse (default), or leave the device in its reset
    * state, as QEMU does.
@@ -77,10 +78,11 @@ export async function prepareLoad(
     ram.checkComplete();
     unlisted = ram.unlisted();
   } catch (error) {
-    await input.close();
     throw options.signal?.aborted
       ? new MigrationError('cancelled', 'loadvm was cancelled', { cause: error })
       : error;
+  } finally {
+    await input.close();
   }
   const notices = noticesOf(sections, options);
   if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
@@ -131,8 +133,14 @@ function inputOptions(
     if (index) checkUnits(index, offset, bytes, crc32);
     options.onProgress?.(Math.min(offset + bytes.length, source.sizeBytes), source.sizeBytes);
   };
-  const { signal, allocate } = options;
-  return { chunkBytes, onChunk, ...(signal ? { signal } : {}), ...(allocate ? { allocate } : {}) };
+  const { signal, allocate, release } = options;
+  return {
+    chunkBytes,
+    onChunk,
+    ...(signal ? { signal } : {}),
+    ...(allocate ? { allocate } : {}),
+    ...(release ? { release } : {}),
+  };
 }
 
 function checkUnits(index: RamIndex, offset: number, bytes: Uint8Array, crc32: Crc32): void {

@@ -38,12 +38,14 @@ export interface SaveVmStateOptions {
   readonly signal?: AbortSignal;
   /** Bytes done and to do, after each write. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
-  /** Bytes a write; default 1 MiB. */
+  /** Bytes a write; default 2 MiB. */
   readonly writeBytes?: number;
   /** Writes in flight; default 3. */
   readonly queueDepth?: number;
   /** Staging buffers; page-aligned ones make O_DIRECT possible. */
   readonly allocate?: (bytes: number) => Uint8Array;
+  /** Takes them back when all is written. */
+  readonly release?: (buffer: Uint8Array) => void;
   /** Device sections, end and description of another stream, to be written as they are in place of the machine's. */
   readonly devicePart?: Uint8Array;
 }
@@ -84,6 +86,8 @@ export async function saveVmState(
   } catch (error) {
     await queue.drain().catch(() => undefined);
     throw asMigrationError(error);
+  } finally {
+    queue.release();
   }
   return { vmStateBytes: tailOffset(index) + tail.length, index, writtenBytes: queue.writtenBytes };
 }
@@ -196,7 +200,10 @@ class WriteQueue {
   readonly #unitBytes: number;
   readonly #clustersPerUnit: number;
   readonly #totalBytes: number;
+  readonly #bufferBytes: number;
+  #buffersLeft: number;
   readonly #free: Uint8Array[] = [];
+  readonly #allocated: Uint8Array[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   #error: unknown;
   /** Units staged, in the order of their places in {@link staging}. */
@@ -210,11 +217,30 @@ class WriteQueue {
     this.#unitBytes = index.geometry.unitBytes;
     this.#clustersPerUnit = this.#unitBytes / writer.clusterBytes;
     this.#totalBytes = tailOffset(index) + tailBytes;
-    const units = Math.max(1, Math.floor((options.writeBytes ?? 1 << 20) / this.#unitBytes));
-    const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
-    const buffers = Math.max(1, options.queueDepth ?? 3) + 1;
-    for (let i = 0; i < buffers; i++) this.#free.push(allocate(units * this.#unitBytes));
-    this.staging = this.#free.pop()!;
+    this.#bufferBytes =
+      Math.max(1, Math.floor((options.writeBytes ?? 2 << 20) / this.#unitBytes)) * this.#unitBytes;
+    this.#buffersLeft = Math.max(1, options.queueDepth ?? 3) + 1;
+    this.staging = this.#take();
+  }
+
+  /** A buffer that nothing is in flight from; made when it is needed: a small save needs one. */
+  #take(): Uint8Array {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    this.#buffersLeft--;
+    return this.#allocate(this.#bufferBytes);
+  }
+
+  #allocate(bytes: number): Uint8Array {
+    const buffer = this.#options.allocate?.(bytes) ?? new Uint8Array(bytes);
+    this.#allocated.push(buffer);
+    return buffer;
+  }
+
+  /** Gives all buffers back; nothing is in flight. */
+  release(): void {
+    for (const buffer of this.#allocated) this.#options.release?.(buffer);
+    this.#allocated.length = 0;
   }
 
   /** Offset in {@link staging} for unit `unit`. Units that come one after the other lie together in the file. */
@@ -230,9 +256,9 @@ class WriteQueue {
     const [buffer, units] = [this.staging, this.#units];
     this.#units = [];
     this.#start(this.#clusters(units), buffer.subarray(0, units.length * this.#unitBytes), buffer);
-    while (this.#free.length === 0) await Promise.race(this.#inFlight);
+    while (this.#free.length === 0 && this.#buffersLeft === 0) await Promise.race(this.#inFlight);
     this.#check();
-    this.staging = this.#free.pop()!;
+    this.staging = this.#take();
   }
 
   #clusters(units: readonly number[]): number[] {
@@ -262,8 +288,7 @@ class WriteQueue {
   /** The tail, padded with zeros to a whole cluster. */
   async writeTail(offset: number, tail: Uint8Array): Promise<void> {
     const { clusterBytes } = this.#writer;
-    const allocate = this.#options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
-    const padded = allocate(Math.ceil(tail.length / clusterBytes) * clusterBytes);
+    const padded = this.#allocate(Math.ceil(tail.length / clusterBytes) * clusterBytes);
     padded.set(tail);
     padded.fill(0, tail.length);
     const first = offset / clusterBytes;

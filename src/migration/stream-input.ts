@@ -20,6 +20,8 @@ export interface StreamInputOptions {
   readonly signal?: AbortSignal;
   /** Buffers for reading; page-aligned ones make O_DIRECT possible. Called twice. */
   readonly allocate?: (bytes: number) => Uint8Array;
+  /** Takes them back; called by {@link StreamInput.close}. */
+  readonly release?: (buffer: Uint8Array) => void;
 }
 
 /** Room for what is carried over: more than the longest record. */
@@ -92,10 +94,13 @@ export class StreamInput {
     }
   }
 
-  /** Waits for the read in flight, whose result nobody wants. Call when parsing failed. */
+  /** Waits for a read in flight, whose result nobody wants, and gives the buffers back. */
   async close(): Promise<void> {
     await this.#pending?.catch(() => 0);
     this.#pending = undefined;
+    const { release } = this.#options;
+    release?.(this.bytes);
+    release?.(this.#spare);
   }
 
   async #advance(): Promise<void> {

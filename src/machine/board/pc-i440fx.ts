@@ -412,7 +412,9 @@ export class Board {
 
   #ideDrives() {
     return [0, 1, 2, 3].map((position) => {
-      const at = this.#options.drives.findIndex((d) => (d.kind === 'disk' || d.kind === 'cdrom') && d.index === position);
+      const at = this.#options.drives.findIndex(
+        (d) => (d.kind === 'disk' || d.kind === 'cdrom') && d.index === position,
+      );
       if (at < 0) return undefined;
       const drive = this.#options.drives[at]!;
       return {

@@ -1,0 +1,57 @@
+/**
+ * Page-aligned buffers for large reads and writes, which a file may then do without the page cache (O_DIRECT wants memory,
+ * offset and length aligned). Node's Buffers lie anywhere; a WebAssembly.Memory begins on a page.
+ *
+ * Taken, and given back: what is not given back is lost to the pool, no more.
+ */
+
+/** What O_DIRECT wants of every device there is. */
+export const DIRECT_ALIGNMENT = 4096;
+const WASM_PAGE_BYTES = 65536;
+/** A WebAssembly.Memory of the pool. Few: each one reserves gigabytes of address space. */
+const ARENA_BYTES = 16 << 20;
+/** Beyond that buffers are ordinary ones, and files are read and written the ordinary way. */
+const MAX_ARENAS = 8;
+
+const arenas = new Set<ArrayBufferLike>();
+const free = new Map<number, Uint8Array[]>();
+let arena: WebAssembly.Memory | undefined;
+let used = ARENA_BYTES;
+
+/** A buffer of `bytes`, with anything in it. */
+export function takeAligned(bytes: number): Uint8Array {
+  const size = Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+  const whole = free.get(size)?.pop() ?? carve(size);
+  return whole === undefined ? new Uint8Array(bytes) : whole.subarray(0, bytes);
+}
+
+function carve(size: number): Uint8Array | undefined {
+  if (used + size > ARENA_BYTES) {
+    if (size > ARENA_BYTES || arenas.size === MAX_ARENAS) return undefined;
+    arena = new WebAssembly.Memory({ initial: ARENA_BYTES / WASM_PAGE_BYTES });
+    arenas.add(arena.buffer);
+    used = 0;
+  }
+  const start = used;
+  used += size;
+  return new Uint8Array(arena!.buffer, start, size);
+}
+
+/** Gives back what {@link takeAligned} gave; nobody reads or writes it any more. */
+export function giveAligned(buffer: Uint8Array): void {
+  if (!arenas.has(buffer.buffer)) return;
+  const size = Math.ceil(buffer.length / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+  const list = free.get(size);
+  const whole = new Uint8Array(buffer.buffer, buffer.byteOffset, size);
+  if (list === undefined) free.set(size, [whole]);
+  else list.push(whole);
+}
+
+/** Whether O_DIRECT takes it, as far as memory goes. */
+export function isAligned(buffer: Uint8Array): boolean {
+  return (
+    buffer.byteOffset % DIRECT_ALIGNMENT === 0 &&
+    buffer.length % DIRECT_ALIGNMENT === 0 &&
+    arenas.has(buffer.buffer)
+  );
+}
