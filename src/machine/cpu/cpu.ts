@@ -2,7 +2,7 @@
  * The CPU: runs generated code in slices, takes faults and interrupts between instructions, decodes, looks up pages.
  * See docs/architecture.md and layout.ts.
  */
-import { GUARD_CODE, PAGE_READ, PAGE_WRITE, type PhysicalMemory } from '../memory.ts';
+import { PAGE_READ, type PhysicalMemory } from '../memory.ts';
 import { coldNumber, coldOperation } from './cold-operations.ts';
 import { type CpuBus, CpuState, EXC_GP, FAULT, NEXT } from './cpu-state.ts';
 import { type Decoded, decode, newDecoded } from './decoder.ts';
@@ -103,10 +103,6 @@ export class Cpu extends CpuState {
       this,
       this.#handlers.interpreter,
       instance.exports['table'] as WebAssembly.Table,
-      {
-        fillRead: (linear, bits) => this.#fillRead(linear, bits) | 0,
-        fillWrite: (linear, bits) => this.#fillWrite(linear, bits) | 0,
-      },
       () => performance.now() * 1e6,
     );
     this.records.onInvalidate = (records, forget) => {
@@ -387,9 +383,9 @@ export class Cpu extends CpuState {
     const entry = this.mem.pageMap[physical >>> 12]!;
     // Nothing but memory can be executed: all-ones bytes are an undefined opcode.
     if ((entry & PAGE_READ) === 0) return this.#fetchFault(6, -1);
-    const mode = this.get(L.MODE);
-    if (pinned !== 0) return this.records.pageRecordsBeside(entry >>> 12, mode, pinned);
-    return this.records.pageRecords(entry >>> 12, mode);
+    const set = this.get(L.MODE) * 2 + user;
+    if (pinned !== 0) return this.records.pageRecordsBeside(entry >>> 12, set, pinned);
+    return this.records.pageRecords(entry >>> 12, set);
   }
 
   #fetchFault(vector: number, error: number): number {
@@ -550,37 +546,6 @@ export class Cpu extends CpuState {
     } catch (error) {
       if (error !== FAULT) throw error;
       this.#faultExit();
-      return 0;
-    }
-  }
-
-  /** For compiled units: where an operand lies in plain memory, TLB filled; 0: let the interpreter do it. Changes nothing. */
-  #fillRead(linear: number, bits: number): number {
-    if ((linear & 0xfff) + bits / 8 > 0x1000 || debugActive(this)) return 0;
-    try {
-      const physical = walkAndFill(this, linear, 0, this.#user());
-      const entry = this.mem.pageMap[physical >>> 12]!;
-      return (entry & PAGE_READ) === 0 ? 0 : ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      return 0;
-    }
-  }
-
-  #fillWrite(linear: number, bits: number): number {
-    const bytes = bits / 8;
-    if ((linear & 0xfff) + bytes > 0x1000 || debugActive(this)) return 0;
-    try {
-      const physical = translate(this, linear, 1, this.#user());
-      const entry = this.mem.pageMap[physical >>> 12]!;
-      if ((entry & PAGE_WRITE) === 0) return 0;
-      const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
-      if ((this.mem.guard[address >>> 12]! & GUARD_CODE) !== 0) return 0;
-      this.mem.noteWrite(address, bytes);
-      walkAndFill(this, linear, 1, this.#user());
-      return address;
-    } catch (error) {
-      if (error !== FAULT) throw error;
       return 0;
     }
   }

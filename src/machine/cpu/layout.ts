@@ -111,6 +111,8 @@ export const MODE_F32 = 0;
 export const MODE_S32 = 1;
 export const MODE_S16 = 2;
 export const MODES = 3;
+/** Sets of records a code page may have: mode × 2, + 1 for CPL 3. */
+export const RECORD_SETS = MODES * 2;
 
 /** Data TLBs: direct-mapped, 16-byte entries {read tag, write tag, addend, unused}; a tag is a page's linear address, TLB_INVALID matches none. */
 export const TLB_SUPER = 0x10000;
@@ -122,7 +124,7 @@ export const TLB_INVALID = 1;
 export const XTLB = 0x18000;
 export const XTLB_ENTRIES = 256;
 export const XTLB_BYTES = XTLB_ENTRIES * 8;
-export const XTLB_SETS = MODES * 2;
+export const XTLB_SETS = RECORD_SETS;
 
 /** 16 records that follow the last instruction of a page: instruction k starts at byte k of the next page. */
 export const END_RECORDS = 0x1c000;

@@ -1,5 +1,6 @@
 /**
- * Decoded records: which code pages have them, filling, invalidation, recycling. A page has one set of records for each code mode.
+ * Decoded records: which code pages have them, filling, invalidation, recycling. A page has one
+ * set of records for each code mode and privilege: compiled units know both.
  * Pages are named by their address in the WebAssembly.Memory, so that aliases of one page share records.
  */
 import { GUARD_CODE, type PhysicalMemory } from '../memory.ts';
@@ -16,9 +17,9 @@ const HIT_WEIGHT = 16;
 export class RecordPool {
   readonly #mem: PhysicalMemory;
   readonly #i32: Int32Array;
-  /** By page of the WebAssembly.Memory × mode: address of its records, or 0. */
+  /** By page of the WebAssembly.Memory × set: address of its records, or 0. */
   readonly #records: Int32Array;
-  /** By record page: the page it belongs to × MODES + mode, or -1. */
+  /** By record page: the page it belongs to × RECORD_SETS + set, or -1. */
   readonly #owner = new Int32Array(L.RECORD_PAGES).fill(-1);
   readonly #granules = new Uint8Array(L.RECORD_PAGES * GRANULES);
   readonly #versions = new Uint32Array(L.RECORD_PAGES);
@@ -40,12 +41,12 @@ export class RecordPool {
   constructor(mem: PhysicalMemory) {
     this.#mem = mem;
     this.#i32 = mem.i32;
-    this.#records = new Int32Array(mem.guard.length * L.MODES);
+    this.#records = new Int32Array(mem.guard.length * L.RECORD_SETS);
   }
 
   /** Records of a code page (made if need be). `page`: address / 4096 in the WebAssembly.Memory. */
-  pageRecords(page: number, mode: number): number {
-    const key = page * L.MODES + mode;
+  pageRecords(page: number, set: number): number {
+    const key = page * L.RECORD_SETS + set;
     const found = this.#records[key]!;
     const records = found !== 0 ? found : this.#allocate(key, page);
     this.#entered[(records - L.RECORDS) >>> 17] = 1;
@@ -53,9 +54,9 @@ export class RecordPool {
   }
 
   /** Like pageRecords, for a page looked at while the instruction at `pinned` is under way: its own records stay. */
-  pageRecordsBeside(page: number, mode: number, pinned: number): number {
+  pageRecordsBeside(page: number, set: number, pinned: number): number {
     this.#pinned = (pinned - L.RECORDS) >>> 17;
-    const records = this.pageRecords(page, mode);
+    const records = this.pageRecords(page, set);
     this.#pinned = -1;
     return records;
   }
@@ -96,18 +97,18 @@ export class RecordPool {
   #release(index: number): void {
     this.#versions[index]!++;
     const key = this.#owner[index]!;
-    const page = Math.floor(key / L.MODES);
+    const page = Math.floor(key / L.RECORD_SETS);
     this.onInvalidate(this.#records[key]!, true);
     this.#records[key] = 0;
     this.#owner[index] = -1;
-    for (let mode = 0; mode < L.MODES; mode++) if (this.#records[page * L.MODES + mode] !== 0) return;
+    for (let set = 0; set < L.RECORD_SETS; set++) if (this.#records[page * L.RECORD_SETS + set] !== 0) return;
     this.#mem.guard[page] = this.#mem.guard[page]! & ~GUARD_CODE;
   }
 
   /** Address in the WebAssembly.Memory of the code byte that a record stands for. */
   codeAddress(rec: number): number {
     const index = (rec - L.RECORDS) >>> 17;
-    const page = Math.floor(this.#owner[index]! / L.MODES);
+    const page = Math.floor(this.#owner[index]! / L.RECORD_SETS);
     return page * 4096 + ((rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT);
   }
 
@@ -125,8 +126,8 @@ export class RecordPool {
   invalidate(address: number, bytes: number): void {
     const page = address >>> 12;
     const offset = address & 0xfff;
-    for (let mode = 0; mode < L.MODES; mode++) {
-      const records = this.#records[page * L.MODES + mode]!;
+    for (let set = 0; set < L.RECORD_SETS; set++) {
+      const records = this.#records[page * L.RECORD_SETS + set]!;
       if (records !== 0) this.#invalidateRange(records, offset, Math.min(4096, offset + bytes));
     }
   }

@@ -1,82 +1,45 @@
 /**
- * Compiles a unit to a WebAssembly module: one function, entered at any block.
+ * Compiles a unit to a WebAssembly module: one function, entered at some of its blocks through a br_table at the top.
  *
- * Blocks lie in address order, each behind the end of a WebAssembly block: a jump forward is a plain branch, the next block is
- * fallen into, a jump to the block itself is a loop; other jumps backward go through a br_table at the top.
+ * Loops are WebAssembly loops and jumps forward leave blocks (flow.ts); what that cannot express goes through the br_table.
+ * There are no calls in the blocks: V8 would keep fewer values in registers around them. Whoever needs help bails.
  */
 import type { CpuState } from '../cpu-state.ts';
 import { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
 import * as L from '../layout.ts';
 import { I32, ModuleWriter } from '../wasm/module-writer.ts';
+import type { Flow } from './flow.ts';
+import { carryVectorOf, KIND_ADD, KIND_LOGIC, KIND_VALID, KINDS } from './lazy-flags.ts';
 import {
   FIXED_LOCALS,
-  KIND_ADD,
-  KIND_DEC,
-  KIND_INC,
-  KIND_SUB,
   LOCAL_BLOCK,
+  LOCAL_CA,
+  LOCAL_CB,
   LOCAL_COUNT,
-  LOCAL_FA,
-  LOCAL_FB,
   LOCAL_FC,
   LOCAL_FR,
   LOCAL_KIND,
   LOCAL_NEXT,
   LOCAL_RECORD,
-  LOCAL_TLB,
   local,
   Static,
   type UnitFrame,
 } from './static.ts';
-import type { UnitBlock } from './unit.ts';
+import type { UnitBlock, UnitShape } from './unit.ts';
 
-export const UNIT_IMPORTS = { fillRead: 0, fillWrite: 1 } as const;
 /** Function numbers within a unit's module. */
-const CARRY_FUNCTION = 2;
+const CARRY_FUNCTION = 0;
 
-/** FC from kind, first and second operand, result; see static.ts. One function serves all units alike. */
+/** FC from kind, CA, CB, FR and FC; see static.ts. */
 function carryFunction(): FunctionWriter {
   const out = new FunctionWriter(5);
-  const [kind, a, b, r, fc] = [0, 1, 2, 3, 4].map(local) as [Node, Node, Node, Node, Node];
-  const not = (v: Node): Node => binary('xor', v, constant(-1));
-  const shift = (size: number): Node => constant(32 - size);
-  const carries = (v: Node, size: number): Node =>
-    size === 32
-      ? binary('and', v, constant(0xc0000008 | 0))
-      : binary(
-          'or',
-          binary('and', binary('shl', v, shift(size)), constant(0xc0000000 | 0)),
-          binary('and', v, constant(8)),
-        );
-  const t = out.newTemp();
-  const sizes = [8, 16, 32];
-  out.if(binary('eq', kind, constant(0)), () => out.return(fc));
-  sizes.forEach((size, i) => {
-    out.if(binary('eq', kind, constant(KIND_ADD + i)), () => {
-      out.set(t, binary('or', binary('and', a, b), binary('and', binary('or', a, b), not(r))));
-      out.return(carries(t, size));
-    });
-    out.if(binary('eq', kind, constant(KIND_SUB + i)), () => {
-      out.set(t, binary('or', binary('and', not(a), b), binary('and', binary('or', not(a), b), r)));
-      out.return(carries(t, size));
-    });
-    // INC and DEC: b is the carry that stays.
-    const smallest = size === 8 ? 0x80 : size === 16 ? 0x8000 : 0x80000000 | 0;
-    const mask = size === 32 ? -1 : (1 << size) - 1;
-    for (const [base, edge] of [
-      [KIND_INC, r],
-      [KIND_DEC, a],
-    ] as const) {
-      out.if(binary('eq', kind, constant(base + i)), () => {
-        const of = binary('eq', binary('and', edge, constant(mask)), constant(smallest));
-        const cf = binary('shl', b, constant(31));
-        const both = binary('or', cf, binary('shl', binary('xor', b, of), constant(30)));
-        const af = binary('and', binary('shr', binary('xor', a, r), constant(1)), constant(8));
-        out.return(binary('or', both, af));
-      });
-    }
-  });
+  const [kind, ca, cb, fr, fc] = [0, 1, 2, 3, 4].map(local) as [Node, Node, Node, Node, Node];
+  out.if(binary('eq', kind, constant(KIND_VALID)), () => out.return(fc));
+  out.if(binary('eq', kind, constant(KIND_LOGIC)), () => out.return(constant(0)));
+  for (let k = KIND_ADD; k < KINDS; k++) {
+    out.if(binary('eq', kind, constant(k)), () => out.return(carryVectorOf(k, ca, cb, fr)));
+  }
   out.unreachable();
   return out;
 }
@@ -86,108 +49,199 @@ export interface CompiledUnit {
   readonly instructions: number;
 }
 
-/** Writes the unit's module. `handler`: its handler number; `records`: its record page. */
-export function compileUnit(
-  c: CpuState,
-  blocks: readonly UnitBlock[],
-  records: number,
-  handler: number,
-  memoryPages: number,
-): CompiledUnit {
-  const body = new FunctionWriter(FIXED_LOCALS + 1);
-  const code = body.code;
-  const count = blocks.length;
-  const byOffset = new Map(blocks.map((b) => [b.offset, b.index]));
-  let at = 0;
-  /** Depth of a block's own loop, or -1. */
-  let ownLoop = -1;
-  let lastOfBlock = false;
+/** What a unit is compiled for. */
+export interface UnitPlace {
+  /** Its handler number, its record page, the data TLB of its privilege. */
+  readonly handler: number;
+  readonly records: number;
+  readonly tlb: number;
+  readonly memoryPages: number;
+}
 
-  const toTop = (): void => body.branch(count - 1 - at + body.depth);
-  const frame: UnitFrame = {
-    edge: (from, offset) => {
-      const target = byOffset.get(offset);
-      if (target === undefined) {
-        body.set(local(LOCAL_NEXT), constant(records + (offset << L.RECORD_SHIFT)));
-        if (offset >= 4096) {
-          body.set(local(LOCAL_NEXT), constant(L.END_RECORDS + ((offset - 4096) << L.RECORD_SHIFT)));
-        }
-        frame.exit();
-      } else if (target > from.index) body.branch(target - at - 1 + body.depth);
-      else if (target === from.index && ownLoop >= 0) body.branch(body.depth - ownLoop);
-      else {
-        body.set(local(LOCAL_BLOCK), constant(target));
-        toTop();
-      }
-    },
-    exit: () => body.branch(count - at + body.depth),
-    bail: () => body.branch(count - at + 1 + body.depth),
-    dispatch: toTop,
-    carryFunction: CARRY_FUNCTION,
-    imports: UNIT_IMPORTS,
-    handler,
-    records,
-  };
-  const emitter = new Static(body, c, frame);
+/** Writes the unit's module. */
+export function compileUnit(c: CpuState, shape: UnitShape, flow: Flow, place: UnitPlace): CompiledUnit {
+  return new UnitWriter(c, shape, flow, place).write();
+}
 
-  for (let i = 0; i < 2; i++) openBlock(code, 0x02); // bail, exit
-  openBlock(code, 0x03); // top
-  for (let i = 0; i < count; i++) openBlock(code, 0x02);
-  body.emit(local(LOCAL_BLOCK));
-  code.u8(0x0e);
-  code.leb(count - 1);
-  for (let i = 0; i < count; i++) code.leb(i);
-  let instructions = 0;
-  for (const block of blocks) {
-    code.u8(0x0b);
-    at = block.index;
-    body.depth = 0;
-    ownLoop = -1;
-    lastOfBlock = jumpsToItself(block);
-    if (lastOfBlock) {
-      openBlock(code, 0x03);
-      body.depth = 1;
-      ownLoop = 1;
-    }
-    emitter.block(block);
-    if (lastOfBlock) code.u8(0x0b);
-    instructions += block.instructions.length;
+/** An open WebAssembly block (branches to it lead to `node`'s beginning, behind its end) or loop. */
+interface Open {
+  readonly loop: boolean;
+  readonly node: number;
+}
+/** Nodes of the frame around the blocks. */
+const BAIL = -1;
+const EXIT = -2;
+
+class UnitWriter implements UnitFrame {
+  readonly carryFunction = CARRY_FUNCTION;
+  readonly handler: number;
+  readonly records: number;
+  readonly tlb: number;
+  readonly #body = new FunctionWriter(FIXED_LOCALS + 1);
+  readonly #shape: UnitShape;
+  readonly #flow: Flow;
+  readonly #memoryPages: number;
+  readonly #byOffset: ReadonlyMap<number, number>;
+  readonly #emitter: Static;
+  readonly #open: Open[] = [];
+  /** By block: the kind that the ways to it so far came with, -1 for different ones. */
+  readonly #arriving: number[] = [];
+  readonly #root: number;
+
+  constructor(c: CpuState, shape: UnitShape, flow: Flow, place: UnitPlace) {
+    this.handler = place.handler;
+    this.records = place.records;
+    this.tlb = place.tlb;
+    this.#memoryPages = place.memoryPages;
+    this.#shape = shape;
+    this.#flow = flow;
+    this.#root = shape.blocks.length;
+    this.#byOffset = new Map(shape.blocks.map((b) => [b.offset, b.index]));
+    this.#emitter = new Static(this.#body, c, this);
   }
-  code.u8(0x00);
-  code.u8(0x0b); // top
-  code.u8(0x00);
-  code.u8(0x0b); // exit
-  body.depth = 0;
-  body.resetTemps();
-  writeBack(body, emitter);
-  body.store(32, constant(L.ICNT), 0, binary('add', local(LOCAL_COUNT), constant(1)));
-  body.return(local(LOCAL_NEXT));
-  code.u8(0x0b); // bail
-  writeBack(body, emitter);
-  body.store(32, constant(L.ICNT), 0, local(LOCAL_COUNT));
-  body.return(binary('or', local(LOCAL_NEXT), constant(1)));
 
-  const module = new ModuleWriter(memoryPages);
-  module.import('fillRead', [I32, I32], [I32]);
-  module.import('fillWrite', [I32, I32], [I32]);
-  const carry = carryFunction();
-  const carryType = module.type([I32, I32, I32, I32, I32], [I32]);
-  module.function(carryType, carry.finish(), carry.code);
-  const locals = body.finish();
-  const whole = new FunctionWriter(FIXED_LOCALS + 1);
-  readIn(whole, emitter);
-  whole.code.append(code);
-  module.function(module.type([I32], [I32]), [[FIXED_LOCALS, I32], ...locals], whole.code, 'unit');
-  return { bytes: module.finish(), instructions };
-}
+  // ---- branches
 
-function openBlock(code: { u8(n: number): void }, opcode: number): void {
-  code.u8(opcode);
-  code.u8(0x40);
-}
+  #begin(loop: boolean, node: number): void {
+    this.#body.code.u8(loop ? 0x03 : 0x02);
+    this.#body.code.u8(0x40);
+    this.#open.push({ loop, node });
+  }
+  #end(): void {
+    this.#body.code.u8(0x0b);
+    this.#open.pop();
+  }
+  /** Levels to an open construct, or -1. */
+  #distance(node: number): number {
+    const at = this.#open.findLastIndex((o) => o.node === node);
+    return at < 0 ? -1 : this.#open.length - 1 - at;
+  }
+  #branch(node: number): void {
+    this.#body.branch(this.#distance(node) + this.#body.depth);
+  }
+  exit(): void {
+    this.#branch(EXIT);
+  }
+  bail(): void {
+    this.#branch(BAIL);
+  }
+  dispatch(): void {
+    this.#branch(this.#root);
+  }
+  edge(offset: number, kind: number): void {
+    const target = this.#byOffset.get(offset);
+    if (target !== undefined) {
+      const known = this.#arriving[target];
+      this.#arriving[target] = known === undefined || known === kind ? kind : -1;
+    }
+    if (target === undefined) {
+      const record =
+        offset < 4096
+          ? this.records + (offset << L.RECORD_SHIFT)
+          : L.END_RECORDS + ((offset - 4096) << L.RECORD_SHIFT);
+      this.#body.set(local(LOCAL_NEXT), constant(record));
+      this.exit();
+      return;
+    }
+    if (this.#distance(target) >= 0) {
+      this.#branch(target);
+      return;
+    }
+    this.#body.set(local(LOCAL_BLOCK), constant(this.#flow.dispatched.indexOf(target)));
+    this.dispatch();
+  }
 
-function jumpsToItself(block: UnitBlock): boolean {
-  return block.instructions.at(-1)!.target === block.offset;
+  arriving(block: UnitBlock): number {
+    const n = block.index;
+    if (this.#flow.loops.has(n) || this.#flow.dispatched.includes(n)) return -1;
+    return this.#arriving[n] ?? -1;
+  }
+
+  // ---- blocks
+
+  /** A block, and behind it those that it dominates. Those outside a loop come behind its end. */
+  #tree(node: number): void {
+    const loop = node === this.#root ? undefined : this.#flow.loops.get(node);
+    const children = this.#flow.children[node]!;
+    if (loop === undefined) {
+      this.#within(node, children, 0);
+      return;
+    }
+    const outside = children.filter((n) => !loop.has(n));
+    for (const child of outside) this.#begin(false, child);
+    this.#begin(true, node);
+    this.#within(
+      node,
+      children.filter((n) => loop.has(n)),
+      0,
+    );
+    this.#end();
+    for (const child of outside.toReversed()) {
+      this.#end();
+      this.#tree(child);
+    }
+  }
+  #within(node: number, children: readonly number[], from: number): void {
+    const child = children[from];
+    if (child === undefined) {
+      this.#content(node);
+      return;
+    }
+    this.#begin(false, child);
+    this.#within(node, children, from + 1);
+    this.#end();
+    this.#tree(child);
+  }
+  #content(node: number): void {
+    this.#body.depth = 0;
+    if (node !== this.#root) {
+      this.#emitter.block(this.#shape.blocks[node]!);
+      return;
+    }
+    const { code } = this.#body;
+    this.#body.emit(local(LOCAL_BLOCK));
+    code.u8(0x0e);
+    const distances = this.#flow.dispatched.map((n) => this.#distance(n));
+    code.leb(distances.length - 1);
+    for (const distance of distances) code.leb(distance);
+  }
+
+  // ---- the function
+
+  write(): CompiledUnit {
+    const body = this.#body;
+    const { code } = body;
+    this.#begin(false, BAIL);
+    this.#begin(false, EXIT);
+    this.#begin(true, this.#root);
+    this.#tree(this.#root);
+    this.#end();
+    code.u8(0x00);
+    this.#end();
+    body.depth = 0;
+    body.resetTemps();
+    writeBack(body, this.#emitter);
+    body.store(32, constant(L.ICNT), 0, binary('add', local(LOCAL_COUNT), constant(1)));
+    body.return(local(LOCAL_NEXT));
+    this.#end();
+    writeBack(body, this.#emitter);
+    body.store(32, constant(L.ICNT), 0, local(LOCAL_COUNT));
+    body.return(binary('or', local(LOCAL_NEXT), constant(1)));
+    return { bytes: this.#module(), instructions: this.#emitter.instructions };
+  }
+
+  #module(): Uint8Array {
+    const module = new ModuleWriter(this.#memoryPages);
+    const carry = carryFunction();
+    const carryType = module.type([I32, I32, I32, I32, I32], [I32]);
+    module.function(carryType, carry.finish(), carry.code);
+    const locals = this.#body.finish();
+    const whole = new FunctionWriter(FIXED_LOCALS + 1);
+    readIn(whole, this.#emitter);
+    whole.code.append(this.#body.code);
+    module.function(module.type([I32], [I32]), [[FIXED_LOCALS, I32], ...locals], whole.code, 'unit');
+    return module.finish();
+  }
 }
 
 /** Registers and flags into locals. */
@@ -198,8 +252,8 @@ function readIn(out: FunctionWriter, emitter: Static): void {
   }
   out.set(local(LOCAL_FR), state(L.FR));
   out.set(local(LOCAL_FC), state(L.FC));
+  out.set(local(LOCAL_CB), binary('shr', local(LOCAL_FC), constant(31)));
   out.set(local(LOCAL_COUNT), state(L.ICNT));
-  out.set(local(LOCAL_TLB), state(L.TLBBASE));
   out.set(local(LOCAL_BLOCK), load('ld16u', local(LOCAL_RECORD), L.R_UNIT_BLOCK));
 }
 
@@ -209,7 +263,7 @@ function writeBack(out: FunctionWriter, emitter: Static): void {
       out.store(32, constant(L.REGS + r * L.REG_STRIDE), 0, local(1 + r));
     }
   }
-  const args = [LOCAL_KIND, LOCAL_FA, LOCAL_FB, LOCAL_FR, LOCAL_FC].map(local);
+  const args = [LOCAL_KIND, LOCAL_CA, LOCAL_CB, LOCAL_FR, LOCAL_FC].map(local);
   const carry: Node = { op: 'call', type: 'i32', n: CARRY_FUNCTION, args };
   const lazy = binary('ne', local(LOCAL_KIND), constant(0));
   out.if(lazy, () => out.set(local(LOCAL_FC), carry));

@@ -6,7 +6,8 @@ import type { CpuState } from '../cpu-state.ts';
 import { FIXED_HANDLERS, type Handler, type InterpreterModule, MAX_UNITS } from '../generate/interpreter.ts';
 import * as L from '../layout.ts';
 import { compileUnit } from './compile.ts';
-import { discover, type UnitBlock } from './unit.ts';
+import { analyse } from './flow.ts';
+import { discover, type UnitShape } from './unit.ts';
 
 /** Samples in a page before it is compiled: with one sample every few thousand instructions, well over 10,000 executed. */
 const SAMPLES_BEFORE_COMPILING = 12;
@@ -29,11 +30,6 @@ export interface JitStatistics {
   dropped: number;
 }
 
-export interface UnitCallbacks {
-  readonly fillRead: (linear: number, bits: number) => number;
-  readonly fillWrite: (linear: number, bits: number) => number;
-}
-
 export class Jit {
   enabled = true;
   readonly statistics: JitStatistics = {
@@ -53,6 +49,8 @@ export class Jit {
   readonly #units = new Map<number, Unit>();
   readonly #byPage: Unit[][] = Array.from({ length: L.RECORD_PAGES }, () => []);
   readonly #samples = new Uint8Array(L.RECORD_PAGES);
+  /** By record page: how often it was compiled; each time more is asked for. */
+  readonly #compiled = new Uint8Array(L.RECORD_PAGES);
   readonly #invalidations = new Uint8Array(L.RECORD_PAGES);
   /** By record page: instructions covered by units. */
   readonly #covered: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(L.RECORD_PAGES).fill(
@@ -61,18 +59,12 @@ export class Jit {
   #next: number;
   readonly #free: number[] = [];
 
-  constructor(
-    c: CpuState,
-    interpreter: InterpreterModule,
-    table: WebAssembly.Table,
-    callbacks: UnitCallbacks,
-    now: () => number,
-  ) {
+  constructor(c: CpuState, interpreter: InterpreterModule, table: WebAssembly.Table, now: () => number) {
     this.#c = c;
     this.#interpreter = interpreter;
     this.#table = table;
     const memory = c.mem.memory;
-    this.#imports = { e: { m: memory, ...callbacks } };
+    this.#imports = { e: { m: memory } };
     this.#memoryPages = L.RECORDS_END / 65536;
     this.#now = now;
     this.#next = interpreter.unitBase;
@@ -84,7 +76,8 @@ export class Jit {
     const page = (rec - L.RECORDS) >>> 17;
     const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
     if (this.#covered[page]?.[offset] === 1 || this.#invalidations[page]! > MAX_INVALIDATIONS) return;
-    if (++this.#samples[page]! < SAMPLES_BEFORE_COMPILING) return;
+    if (++this.#samples[page]! < SAMPLES_BEFORE_COMPILING << Math.min(4, this.#compiled[page]!)) return;
+    this.#compiled[page]!++;
     this.#samples[page] = 0;
     this.#compile(page, offset);
   }
@@ -98,18 +91,22 @@ export class Jit {
 
   #compile(page: number, offset: number): void {
     const records = L.RECORDS + page * L.RECORD_PAGE_BYTES;
-    const found = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r));
-    if (found.length === 0) return;
+    const start = this.#now();
+    const shape = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r));
+    if (shape === undefined) return;
     const handler = this.#free.pop() ?? this.#allocate();
     if (handler < 0) return;
-    const start = this.#now();
-    const blocks = [...found]
-      .sort((a, b) => a.offset - b.offset)
-      .map((b, index): UnitBlock => ({ ...b, index }));
-    const compiled = compileUnit(this.#c, blocks, records, handler, this.#memoryPages);
+    const flow = analyse(shape);
+    const tlb = this.#c.get(L.TLBBASE);
+    const compiled = compileUnit(this.#c, shape, flow, {
+      handler,
+      records,
+      tlb,
+      memoryPages: this.#memoryPages,
+    });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes), this.#imports);
     this.#table.set(handler - this.#interpreter.tableBase, instance.exports['unit']);
-    this.#install(handler, page, records, blocks);
+    this.#install(handler, page, records, shape, flow.dispatched);
     const s = this.statistics;
     s.units = this.#units.size;
     s.compiled++;
@@ -129,24 +126,36 @@ export class Jit {
     return this.#next++;
   }
 
-  #install(handler: number, page: number, records: number, blocks: readonly UnitBlock[]): void {
+  #install(
+    handler: number,
+    page: number,
+    records: number,
+    shape: UnitShape,
+    dispatched: readonly number[],
+  ): void {
     const c = this.#c;
     const entries: number[] = [];
     const covered = (this.#covered[page] ??= new Uint8Array(4096));
-    for (const block of blocks) {
-      for (const i of block.instructions) covered[i.offset] = 1;
-      const rec = records + (block.offset << L.RECORD_SHIFT);
+    for (const block of shape.blocks) for (const i of block.instructions) covered[i.offset] = 1;
+    for (const index of shape.entries) {
+      const rec = records + (shape.blocks[index]!.offset << L.RECORD_SHIFT);
       const current = c.u16[(rec + L.R_HANDLER) >> 1]!;
-      // An entry of another unit stays with that unit.
-      if (current >= this.#interpreter.unitBase) continue;
-      c.u16[(rec + L.R_ORIG) >> 1] = current;
-      c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = block.index;
+      // A newer unit knows more of the page: it takes entries over.
+      if (current < this.#interpreter.unitBase) c.u16[(rec + L.R_ORIG) >> 1] = current;
+      c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = dispatched.indexOf(index);
       c.u16[(rec + L.R_HANDLER) >> 1] = handler;
       entries.push(rec);
     }
     const unit: Unit = { handler, records, entries };
     this.#units.set(handler, unit);
-    this.#byPage[page]!.push(unit);
+    const list = this.#byPage[page]!;
+    for (const old of [...list]) if (this.#isBypassed(old)) this.#drop(old);
+    list.push(unit);
+  }
+
+  /** None of its entries leads to a unit any more. */
+  #isBypassed(unit: Unit): boolean {
+    return unit.entries.every((rec) => this.#c.u16[(rec + L.R_HANDLER) >> 1] !== unit.handler);
   }
 
   /** Gives the entries their own handlers back. Records that were invalidated or decoded anew are left alone. */
@@ -182,6 +191,7 @@ export class Jit {
     this.invalidatePage(records);
     const page = (records - L.RECORDS) >>> 17;
     this.#samples[page] = 0;
+    this.#compiled[page] = 0;
     this.#invalidations[page] = 0;
     this.#covered[page] = undefined;
   }

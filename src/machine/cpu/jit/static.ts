@@ -2,8 +2,9 @@
  * The JIT's back end: operands are constants of the unit, registers and flags live in WebAssembly locals. The only escape from the
  * middle of an instruction is to bail: everything is written back and the interpreter runs that same instruction.
  *
- * Flags are kept lazily: FR is always right; FC is computed only where somebody reads it, from the operands of the last
- * addition, subtraction, increment or decrement (`#kind`, FA, FB). At block ends the kind goes along in a local.
+ * Flags are kept lazily. FR is always right. CF is always CA < CB (unsigned). OF and AF follow from CA, CB, FR and the kind of
+ * the last operation; FC is made of them only where somebody reads it. At block ends the kind goes along in a local.
+ * So INC and DEC leave CF alone at no cost, and a comparison followed by a jump compares its operands.
  */
 import type { CpuState } from '../cpu-state.ts';
 import { Emitter, LOADS } from '../generate/emitter.ts';
@@ -11,6 +12,15 @@ import type { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
 import { SEMANTICS } from '../generate/semantics/index.ts';
 import * as L from '../layout.ts';
+import {
+  carryVectorOf,
+  KIND_ADD,
+  KIND_DEC,
+  KIND_INC,
+  KIND_LOGIC,
+  KIND_SUB,
+  KIND_VALID,
+} from './lazy-flags.ts';
 import type { UnitBlock, UnitInstruction } from './unit.ts';
 
 /** Locals of a unit's function; parameter 0 is the record it was entered at. */
@@ -19,45 +29,39 @@ const FIRST = 1;
 /** 1–8: EAX … EDI. */
 export const LOCAL_FR = FIRST + 8;
 export const LOCAL_FC = FIRST + 9;
-export const LOCAL_FA = FIRST + 10;
-export const LOCAL_FB = FIRST + 11;
-/** Kind of the lazy FC; 0: FC is right. */
+/** CF is CA < CB, whatever the kind. */
+export const LOCAL_CA = FIRST + 10;
+export const LOCAL_CB = FIRST + 11;
+/** Kind of the lazy FC; KIND_VALID: FC is right. */
 export const LOCAL_KIND = FIRST + 12;
 /** Instructions left. */
 export const LOCAL_COUNT = FIRST + 13;
-/** Record to leave with; block to go on with. */
+/** Record to leave with; number of the block to go on with. */
 export const LOCAL_NEXT = FIRST + 14;
 export const LOCAL_BLOCK = FIRST + 15;
-export const LOCAL_TLB = FIRST + 16;
-export const FIXED_LOCALS = 17;
-
-/** Kinds of lazy carry vectors; + 0, 1, 2 for 8, 16, 32 bits. */
-export const KIND_VALID = 0;
-export const KIND_ADD = 1;
-export const KIND_SUB = 4;
-export const KIND_INC = 7;
-export const KIND_DEC = 10;
-export const KINDS = 13;
+export const FIXED_LOCALS = 16;
 
 export const local = (n: number): Node => ({ op: 'local', type: 'i32', n });
 
 /** How a unit's function is left and how its blocks hang together; given by the compiler. */
 export interface UnitFrame {
-  /** Goes to the block at an offset of the page, or leaves to its record. */
-  edge(from: UnitBlock, offset: number): void;
+  /** Goes to the block at an offset of the page, or leaves to its record. `kind`: what FC is there, -1 if unknown. */
+  edge(offset: number, kind: number): void;
+  /** The kind that all ways to a block come with, or -1. */
+  arriving(block: UnitBlock): number;
   /** Leaves with LOCAL_NEXT as the record to go on with. */
   exit(): void;
   /** Leaves with LOCAL_NEXT as the record that the interpreter must run. */
   bail(): void;
   /** Goes to LOCAL_BLOCK. */
   dispatch(): void;
-  /** Number of the function that computes FC from kind, FA, FB, FR. */
+  /** Number of the function that computes FC from kind, CA, CB, FR and FC. */
   readonly carryFunction: number;
-  /** Function numbers of what units call. */
-  readonly imports: Readonly<Record<string, number>>;
   /** This unit's handler number. */
   readonly handler: number;
   readonly records: number;
+  /** The data TLB of the privilege that the unit runs with. */
+  readonly tlb: number;
 }
 
 const sizeIndex = (size: number): number => (size === 8 ? 0 : size === 16 ? 1 : 2);
@@ -71,10 +75,10 @@ export class Static extends Emitter {
   #done = false;
   /** What FC is at this point: a kind, or -1 when only LOCAL_KIND knows. */
   #kind = -1;
-  #fusable = false;
   /** Guards that hold from here to the end of the block, and what was made of the FPU's tags. */
   readonly #guards = new Set<string>();
   #mmxTags = '';
+  instructions = 0;
   /** Registers used and written anywhere in the unit: bits 0–7. */
   used = 0;
   dirty = 0;
@@ -88,11 +92,11 @@ export class Static extends Emitter {
   /** Writes one block. */
   block(block: UnitBlock): void {
     this.#block = block;
-    this.#kind = -1;
-    this.#fusable = false;
+    this.#kind = this.#frame.arriving(block);
     this.#guards.clear();
     this.#mmxTags = '';
     const n = block.instructions.length;
+    this.instructions += n;
     const count = local(LOCAL_COUNT);
     this.out.if(binary('lts', count, constant(n)), () => this.#bailTo(block.offset));
     this.out.set(count, this.sub(count, constant(n)));
@@ -110,7 +114,7 @@ export class Static extends Emitter {
     }
     if (!this.#done) {
       this.#settleKind();
-      this.#frame.edge(block, block.end);
+      this.#frame.edge(block.end, this.#kind);
     }
   }
 
@@ -215,7 +219,7 @@ export class Static extends Emitter {
     return this.add(this.state(L.PAGELIN), constant(this.#i.offset + this.#i.length));
   }
   protected override tlbBase(): Node {
-    return local(LOCAL_TLB);
+    return constant(this.#frame.tlb);
   }
   override linear(segment: Node, offset: Node, _size: number, write: boolean): Node {
     if (!this.general) return this.let(offset);
@@ -226,32 +230,25 @@ export class Static extends Emitter {
     return this.let(this.add(load('ld32', segment, L.SEG_BASE), o));
   }
 
-  // ---- memory: a miss is filled without side effects, or the instruction is left to the interpreter
+  // ---- memory: what misses the TLB is left to the interpreter, which fills it
 
-  #fill(name: string, host: Node, linear: Node, bits: number): void {
-    const call: Node = {
-      op: 'call',
-      type: 'i32',
-      n: this.#frame.imports[name]!,
-      args: [linear, constant(bits)],
-    };
-    this.out.set(host, call);
-    this.out.if(this.eqz(host), () => this.fault());
+  /** Where an access lies; bails if the TLB does not know. */
+  #host(bits: number, linear: Node, write: boolean): Node {
+    const slot = this.let(this.and(this.shr(linear, constant(8)), constant((L.TLB_ENTRIES - 1) << 4)));
+    const last = bits === 8 ? linear : this.add(linear, constant(bits / 8 - 1));
+    const tag = load('ld32', slot, this.#frame.tlb + (write ? 4 : 0));
+    this.out.if(this.ne(this.and(last, constant(~0xfff)), tag), () => this.fault());
+    return this.let(this.add(linear, load('ld32', slot, this.#frame.tlb + 8)));
   }
   override loadLinear(bits: number, linear: Node, op = LOADS[bits]!): Node {
-    const { host, miss } = this.tlb(linear, bits, false);
-    this.out.if(miss, () => this.#fill('fillRead', host, linear, bits));
-    return this.let(load(op, host, 0));
+    return this.let(load(op, this.#host(bits, linear, false), 0));
   }
   override storeLinear(bits: number, linear: Node, v: Node): void {
     const value = this.let(v);
-    const { host, miss } = this.tlb(linear, bits, true);
-    this.out.if(miss, () => this.#fill('fillWrite', host, linear, bits));
-    this.out.store(bits, host, 0, value);
+    this.out.store(bits, this.#host(bits, linear, true), 0, value);
   }
   override modifyLinear(bits: number, linear: Node, f: (a: Node) => Node): void {
-    const { host, miss } = this.tlb(linear, bits, true);
-    this.out.if(miss, () => this.#fill('fillWrite', host, linear, bits));
+    const host = this.#host(bits, linear, true);
     const r = f(this.let(load(LOADS[bits]!, host, 0)));
     this.out.store(bits, host, 0, r);
   }
@@ -300,7 +297,7 @@ export class Static extends Emitter {
     const target = this.#i.target!;
     const taken = (): void => {
       this.#settleKind();
-      if (target >= 0 && target < 4096) this.#frame.edge(this.#block, target);
+      if (target >= 0 && target < 4096) this.#frame.edge(target, this.#kind);
       else this.#leavePage(this.add(this.state(L.PAGELIN), constant(target)));
     };
     if (condition === undefined) {
@@ -309,7 +306,7 @@ export class Static extends Emitter {
     }
     this.out.if(condition, taken);
     this.#settleKind();
-    this.#frame.edge(this.#block, this.#i.offset + this.#i.length);
+    this.#frame.edge(this.#i.offset + this.#i.length, this.#kind);
   }
   jumpIndirect(eip: Node): void {
     this.#done = true;
@@ -348,35 +345,36 @@ export class Static extends Emitter {
   #settleKind(): void {
     if (this.#kind >= 0) this.out.set(local(LOCAL_KIND), constant(this.#kind));
   }
-  #lazy(kind: number, a: Node, b: Node, r: Node, size: number, fusable: boolean): void {
-    // FC 0 keeps "ZF is 1 whatever FR says" off while FC is not in use.
-    this.out.set(local(LOCAL_FC), constant(0));
-    this.out.set(local(LOCAL_FA), a);
-    this.out.set(local(LOCAL_FB), b);
-    this.out.set(local(LOCAL_FR), this.sext(r, size));
-    this.#kind = kind + sizeIndex(size);
-    this.#fusable = fusable;
-    this.#fusedSize = size;
+  #lazy(kind: number, ca: Node, cb: Node): void {
+    this.out.set(local(LOCAL_CA), ca);
+    this.out.set(local(LOCAL_CB), cb);
+    this.#kind = kind;
   }
-  #fusedSize = 32;
-
   override flagsAdd(a: Node, b: Node, r: Node, size = this.size): void {
-    this.#lazy(KIND_ADD, a, b, r, size, false);
+    // With a carry in, the sum and one operand do not tell the other.
+    if (this.#i.operation === 'adc') super.flagsAdd(a, b, r, size);
+    else {
+      this.#lazy(KIND_ADD + sizeIndex(size), this.zext(r, size), this.zext(a, size));
+      this.setFr(this.sext(r, size));
+    }
   }
   override flagsSub(a: Node, b: Node, r: Node, size = this.size): void {
-    // SBB has a third operand: comparing the other two would not do.
-    this.#lazy(KIND_SUB, a, b, r, size, this.#i.operation !== 'sbb');
+    if (this.#i.operation === 'sbb') super.flagsSub(a, b, r, size);
+    else {
+      this.#lazy(KIND_SUB + sizeIndex(size), this.zext(a, size), this.zext(b, size));
+      this.setFr(this.sext(r, size));
+    }
   }
-  override flagsIncDec(edge: Node, a: Node, r: Node, size = this.size): void {
-    const carry = this.let(this.cf());
-    this.#lazy(edge === r ? KIND_INC : KIND_DEC, a, carry, r, size, false);
+  override flagsIncDec(edge: Node, _a: Node, r: Node, size = this.size): void {
+    this.setFr(this.sext(r, size));
+    this.#kind = (edge === r ? KIND_INC : KIND_DEC) + sizeIndex(size);
   }
   /** Before flags are set on one of two paths: both must leave FC in the same form. */
   override settleFlags(): void {
     this.fc();
   }
   override flagsLogic(r: Node, size = this.size): void {
-    this.setFc(constant(0));
+    this.#lazy(KIND_LOGIC, constant(0), constant(0));
     this.setFr(this.sext(r, size));
   }
   override fr(): Node {
@@ -387,47 +385,57 @@ export class Static extends Emitter {
   }
   /** FC, computed now if it is lazy. */
   override fc(): Node {
-    if (this.#kind === KIND_VALID) return local(LOCAL_FC);
-    const kind = this.#kind > 0 ? constant(this.#kind) : local(LOCAL_KIND);
-    const args = [kind, local(LOCAL_FA), local(LOCAL_FB), local(LOCAL_FR), local(LOCAL_FC)];
-    const call: Node = { op: 'call', type: 'i32', n: this.#frame.carryFunction, args };
-    this.out.set(local(LOCAL_FC), call);
-    this.out.set(local(LOCAL_KIND), constant(KIND_VALID));
-    this.#kind = KIND_VALID;
-    this.#fusable = false;
+    if (this.#kind !== KIND_VALID) {
+      this.out.set(local(LOCAL_FC), this.#computedFc());
+      this.#kind = KIND_VALID;
+    }
     return local(LOCAL_FC);
+  }
+  #computedFc(): Node {
+    if (this.#kind === KIND_LOGIC) return constant(0);
+    const [ca, cb, fr] = [LOCAL_CA, LOCAL_CB, LOCAL_FR].map(local) as [Node, Node, Node];
+    if (this.#kind >= KIND_ADD) return carryVectorOf(this.#kind, ca, cb, fr);
+    const args = [LOCAL_KIND, LOCAL_CA, LOCAL_CB, LOCAL_FR, LOCAL_FC].map(local);
+    return { op: 'call', type: 'i32', n: this.#frame.carryFunction, args };
   }
   override setFc(v: Node): void {
     this.out.set(local(LOCAL_FC), v);
-    this.#kind = KIND_VALID;
-    this.#fusable = false;
+    this.#lazy(KIND_VALID, constant(0), this.shr(local(LOCAL_FC), constant(31)));
   }
   override setState(address: number, v: Node): void {
     if (address === L.FC) this.setFc(v);
     else super.setState(address, v);
   }
   override cf(): Node {
-    const size = this.#fusedSize;
-    if (this.#fusable) {
-      return binary('ltu', this.zext(local(LOCAL_FA), size), this.zext(local(LOCAL_FB), size));
-    }
-    if (this.#kind >= KIND_INC) return local(LOCAL_FB);
-    return super.cf();
+    return this.#kind === KIND_LOGIC ? constant(0) : binary('ltu', local(LOCAL_CA), local(LOCAL_CB));
   }
   protected override zf(): Node {
-    if (this.#kind > 0) return this.eqz(local(LOCAL_FR));
-    // FC's override bit is right whatever the kind: lazy kinds keep FC at 0.
-    return this.or(this.eqz(local(LOCAL_FR)), this.and(local(LOCAL_FC), constant(1)));
+    const zero = this.eqz(local(LOCAL_FR));
+    if (this.#kind > 0) return zero;
+    const override = this.and(local(LOCAL_FC), constant(1));
+    if (this.#kind === KIND_VALID) return this.or(zero, override);
+    return this.or(zero, this.and(local(LOCAL_FC), this.eqz(local(LOCAL_KIND))));
   }
   override condition(cc: number): Node {
-    if (!this.#fusable) return super.condition(cc);
-    const size = this.#fusedSize;
-    const a = local(LOCAL_FA);
-    const b = local(LOCAL_FB);
     const negate = (cc & 1) !== 0;
-    switch (cc >> 1) {
+    const pair = cc >> 1;
+    const fr = local(LOCAL_FR);
+    if (this.#kind === KIND_LOGIC && pair >= 6) {
+      const than = pair === 6 ? (negate ? 'ges' : 'lts') : negate ? 'gts' : 'les';
+      return binary(than, fr, constant(0));
+    }
+    if (pair === 4) return binary(negate ? 'ges' : 'lts', fr, constant(0));
+    if (this.#kind < KIND_SUB || this.#kind >= KIND_INC) return super.condition(cc);
+    const size = [8, 16, 32][this.#kind - KIND_SUB]!;
+    const a = local(LOCAL_CA);
+    const b = local(LOCAL_CB);
+    switch (pair) {
+      case 1:
+        return binary(negate ? 'geu' : 'ltu', a, b);
+      case 2:
+        return binary(negate ? 'ne' : 'eq', a, b);
       case 3:
-        return binary(negate ? 'gtu' : 'leu', this.zext(a, size), this.zext(b, size));
+        return binary(negate ? 'gtu' : 'leu', a, b);
       case 6:
         return binary(negate ? 'ges' : 'lts', this.sext(a, size), this.sext(b, size));
       case 7:

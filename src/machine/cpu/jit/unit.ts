@@ -24,6 +24,15 @@ export interface UnitBlock {
   readonly instructions: readonly UnitInstruction[];
   /** Offset behind the last instruction. */
   readonly end: number;
+  /** Blocks that this one jumps to or falls into. */
+  readonly successors: readonly number[];
+}
+
+export interface UnitShape {
+  /** In address order. */
+  readonly blocks: readonly UnitBlock[];
+  /** Blocks where the unit may be entered: nobody in the unit leads there, calls lead there, or a loop begins. */
+  readonly entries: readonly number[];
 }
 
 /** Handler behind a record: its own, or the one that a compiled unit hides. Undefined: not generated, or not decoded. */
@@ -67,81 +76,125 @@ export function unitInstruction(
 function endsBlock(i: UnitInstruction): boolean {
   return i.target !== undefined || i.operation === 'jmp' || i.operation === 'call' || i.operation === 'ret';
 }
+function fallsThrough(i: UnitInstruction): boolean {
+  return !endsBlock(i) || isConditional(i.operation);
+}
 
-/**
- * Blocks reachable from `entry` inside the page (fall-through, jumps, and what follows calls), `limit` instructions at most.
- * Block 0 is the entry's.
- */
+/** What hangs together in a page: neighbours by offset, both ways. Code behind a call or a cold operation is a neighbour too. */
+class PageGraph {
+  readonly instructions = new Map<number, UnitInstruction>();
+  readonly #neighbours = new Map<number, number[]>();
+
+  constructor(c: CpuState, records: number, handlerOf: HandlerOf) {
+    for (let offset = 0; offset < 4096; offset++) {
+      const record = records + (offset << L.RECORD_SHIFT);
+      if (c.u16[(record + L.R_HANDLER) >> 1] === 0) continue;
+      const i = unitInstruction(c, records, offset, handlerOf);
+      if (i !== undefined) this.instructions.set(offset, i);
+      if (i?.target !== undefined) this.#link(offset, i.target);
+      const goesOn = i === undefined || fallsThrough(i) || i.operation === 'call';
+      if (goesOn) this.#link(offset, offset + c.u8[record + L.R_LEN]!);
+    }
+  }
+
+  #link(a: number, b: number): void {
+    this.#add(a, b);
+    this.#add(b, a);
+  }
+  #add(a: number, b: number): void {
+    const list = this.#neighbours.get(a);
+    if (list === undefined) this.#neighbours.set(a, [b]);
+    else list.push(b);
+  }
+
+  /** The `limit` instructions nearest to `start`. */
+  around(start: number, limit: number): Map<number, UnitInstruction> {
+    const found = new Map<number, UnitInstruction>();
+    const seen = new Set([start]);
+    const queue = [start];
+    for (let k = 0; k < queue.length && found.size < limit; k++) {
+      const offset = queue[k]!;
+      const i = this.instructions.get(offset);
+      if (i !== undefined) found.set(offset, i);
+      for (const n of this.#neighbours.get(offset) ?? []) {
+        if (seen.has(n) || n < 0 || n > 4095) continue;
+        seen.add(n);
+        queue.push(n);
+      }
+    }
+    return found;
+  }
+}
+
+/** The code around `start`, `limit` instructions at most. Undefined: there is none that a unit can hold. */
 export function discover(
   c: CpuState,
   records: number,
-  entry: number,
+  start: number,
   limit: number,
   handlerOf: HandlerOf,
-): UnitBlock[] {
-  const found = new Map<number, UnitInstruction>();
-  const leaders = new Set<number>([entry]);
-  const work = [entry];
-  while (work.length > 0) {
-    let offset = work.pop()!;
-    while (!found.has(offset) && found.size < limit) {
-      const i = unitInstruction(c, records, offset, handlerOf);
-      if (i === undefined) {
-        // A cold operation: code behind it is likely to run, and is an entry of its own.
-        const length = c.u8[records + (offset << L.RECORD_SHIFT) + L.R_LEN]!;
-        const next = offset + length;
-        if (
-          length > 0 &&
-          next < 4096 &&
-          handlerOf(records + (next << L.RECORD_SHIFT)) !== undefined &&
-          !leaders.has(next)
-        ) {
-          leaders.add(next);
-          work.push(next);
-        }
-        break;
-      }
-      found.set(offset, i);
-      const next = offset + i.length;
-      if (i.target !== undefined && i.target >= 0 && i.target < 4096) {
-        leaders.add(i.target);
-        work.push(i.target);
-      }
-      if (endsBlock(i)) {
-        if (isConditional(i.operation) || i.operation === 'call') {
-          leaders.add(next);
-          work.push(next);
-        }
-        break;
-      }
-      offset = next;
-    }
-  }
-  return cutBlocks(entry, leaders, found);
+): UnitShape | undefined {
+  const graph = new PageGraph(c, records, handlerOf);
+  if (!graph.instructions.has(start)) return undefined;
+  const found = graph.around(start, limit);
+  const blocks = cutBlocks(found);
+  return { blocks, entries: findEntries(blocks) };
 }
 
-function cutBlocks(
-  entry: number,
-  leaders: ReadonlySet<number>,
-  found: ReadonlyMap<number, UnitInstruction>,
-): UnitBlock[] {
-  const order = [entry, ...[...leaders].filter((l) => l !== entry).sort((a, b) => a - b)];
-  const blocks: UnitBlock[] = [];
-  for (const leader of order) {
-    const instructions: UnitInstruction[] = [];
-    let offset = leader;
-    for (;;) {
-      const i = found.get(offset);
-      if (i === undefined || (instructions.length > 0 && leaders.has(offset))) break;
-      instructions.push(i);
-      offset += i.length;
-      if (endsBlock(i)) break;
-    }
-    if (instructions.length === 0) {
-      if (leader === entry) return [];
-      continue;
-    }
-    blocks.push({ index: blocks.length, offset: leader, instructions, end: offset });
+function cutBlocks(found: ReadonlyMap<number, UnitInstruction>): UnitBlock[] {
+  const flowsInto = new Set<number>();
+  const targets = new Set<number>();
+  for (const i of found.values()) {
+    if (i.target !== undefined) targets.add(i.target);
+    if (!endsBlock(i)) flowsInto.add(i.offset + i.length);
   }
-  return blocks;
+  const leaders = [...found.keys()].filter((o) => targets.has(o) || !flowsInto.has(o)).sort((a, b) => a - b);
+  const index = new Map(leaders.map((offset, i) => [offset, i]));
+  return leaders.map((offset, i) => {
+    const instructions: UnitInstruction[] = [];
+    let end = offset;
+    for (;;) {
+      const instruction = found.get(end);
+      if (instruction === undefined || (end !== offset && index.has(end))) break;
+      instructions.push(instruction);
+      end += instruction.length;
+      if (endsBlock(instruction)) break;
+    }
+    const last = instructions.at(-1)!;
+    const successors: number[] = [];
+    for (const to of [last.target, fallsThrough(last) ? end : undefined]) {
+      const block = to === undefined ? undefined : index.get(to);
+      if (block !== undefined && !successors.includes(block)) successors.push(block);
+    }
+    return { index: i, offset, instructions, end, successors };
+  });
+}
+
+function findEntries(blocks: readonly UnitBlock[]): number[] {
+  const entries = new Set(blocks.map((b) => b.index));
+  for (const b of blocks) for (const to of b.successors) entries.delete(to);
+  const byOffset = new Map(blocks.map((b) => [b.offset, b.index]));
+  for (const b of blocks) {
+    const last = b.instructions.at(-1)!;
+    const called =
+      last.operation === 'call' && last.target !== undefined ? byOffset.get(last.target) : undefined;
+    if (called !== undefined) entries.add(called);
+  }
+  // Loop heads: interpreted code must find its way into a long-running loop.
+  const state = new Uint8Array(blocks.length);
+  const visit = (b: number): void => {
+    state[b] = 1;
+    for (const to of blocks[b]!.successors) {
+      if (state[to] === 1) entries.add(to);
+      else if (state[to] === 0) visit(to);
+    }
+    state[b] = 2;
+  };
+  for (const entry of [...entries]) if (state[entry] === 0) visit(entry);
+  for (const b of blocks) {
+    if (state[b.index] !== 0) continue;
+    entries.add(b.index);
+    visit(b.index);
+  }
+  return [...entries].sort((a, b) => a - b);
 }
