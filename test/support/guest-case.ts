@@ -34,29 +34,30 @@ export class GuestCases {
   }
 
   /** Has the instruction between the two others executed once, then compiled. */
-  #compile(at: number): void {
+  #compile(at: number, instructions: number): void {
     const c = this.cpu;
     c.u8.fill(0, c.mem.ramAddress + IMAGE, c.mem.ramAddress + IMAGE + 512);
+    c.set(c.mem.ramAddress + IMAGE, 0x37f);
     c.set(c.mem.ramAddress + IMAGE + 24, 0x1f80);
     c.setReg32(7, DATA);
     c.set(L.EIP, at);
-    c.run(3);
+    c.run(2 + instructions);
     const address = c.mem.ramAddress + at + RESTORE.length;
     const record = c.records.pageRecords(address >>> 12, L.MODE_F32) + ((address & 0xfff) << L.RECORD_SHIFT);
     for (let i = 0; i < 12; i++) c.jit.sample(record);
   }
 
   /** Runs `code` on every case; returns the cases as they are afterwards. A fault throws. */
-  run(code: Uint8Array, cases: Uint8Array): Uint8Array {
+  run(code: Uint8Array, cases: Uint8Array, instructions = 1): Uint8Array {
     const c = this.cpu;
     const ram = c.mem.ramAddress;
     const at = this.#next;
-    this.#next += 64;
+    this.#next += 128;
     c.u8.set([...RESTORE, ...code, ...SAVE], ram + at);
     const out = new Uint8Array(cases.length);
     const words = new DataView(cases.buffer, cases.byteOffset, cases.length);
     const results = new DataView(out.buffer);
-    if (this.#compiled) this.#compile(at);
+    if (this.#compiled) this.#compile(at, instructions);
     for (let p = 0; p < cases.length; p += CASE_BYTES) {
       c.u8.set(cases.subarray(p, p + 512), ram + IMAGE);
       c.u8.set(cases.subarray(p + CASE_MEMORY, p + CASE_MEMORY + 64), ram + DATA);
@@ -64,7 +65,7 @@ export class GuestCases {
       c.setReg32(7, DATA);
       c.setEflags(words.getInt32(p + CASE_REGISTERS + 12, true));
       c.set(L.EIP, at);
-      c.run(3);
+      c.run(2 + instructions);
       const end = at + RESTORE.length + code.length + SAVE.length;
       c.tripleFault = false;
       if (c.get(L.EIP) !== end)

@@ -35,8 +35,8 @@ int main(void) {
   static struct one c;
   uint32_t head[2];
   while (fread(head, 1, 8, stdin) == 8) {
-    uint8_t bytes[16];
-    if (fread(bytes, 1, 16, stdin) != 16) return 1;
+    uint8_t bytes[64];
+    if (fread(bytes, 1, 64, stdin) != 64) return 1;
     memcpy(code, bytes, head[0]);
     code[head[0]] = 0xc3;
     for (uint32_t i = 0; i < head[1]; i++) {
@@ -67,7 +67,7 @@ export class HostCpu {
 
   /** Runs `code` on every case (CASE_BYTES each); returns the cases as they are afterwards. */
   run(code: Uint8Array, cases: Uint8Array): Uint8Array {
-    const header = new Uint8Array(24);
+    const header = new Uint8Array(8 + 64);
     new Uint32Array(header.buffer, 0, 2).set([code.length, cases.length / CASE_BYTES]);
     header.set(code, 8);
     const input = Buffer.concat([header, cases]);

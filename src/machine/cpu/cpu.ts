@@ -103,6 +103,7 @@ export class Cpu extends CpuState {
       this,
       this.#handlers.interpreter,
       instance.exports['table'] as WebAssembly.Table,
+      instance.exports,
       () => performance.now() * 1e6,
     );
     this.records.onInvalidate = (records, forget) => {

@@ -14,6 +14,7 @@ import {
 } from './generate/interpreter.ts';
 import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
 import { SEMANTICS } from './generate/semantics/index.ts';
+import { x87Operation } from './generate/semantics/x87.ts';
 import type { Definition } from './isa.ts';
 import * as L from './layout.ts';
 import { FEATURE_CMOV } from './system/cpu-models.ts';
@@ -148,7 +149,14 @@ export class HandlerIndex {
     }
     if (!plan.generated) {
       if (!d.memory) c.set(rec + L.R_DISP, d.immediate2);
-      if (definition.operation === 'fpu_escape') c.set(rec + L.R_IMM, ((d.opcode & 7) << 8) | d.modrm);
+      if (definition.operation === 'fpu_escape') {
+        c.set(rec + L.R_IMM, ((d.opcode & 7) << 8) | d.modrm);
+        const handler = this.#x87Handler(c, d);
+        if (handler >= 0) {
+          c.set(rec + L.R_HANDLER, handler);
+          return;
+        }
+      }
       this.#cold(c, rec, coldOperationNumber(definition.operation));
       return;
     }
@@ -169,6 +177,16 @@ export class HandlerIndex {
             ? 1
             : 2;
     c.set(rec + L.R_HANDLER, this.#handler(definition, plan, size, d.memory, variant, repeat));
+  }
+
+  /** Handler of an instruction D8–DF, or -1 if it is only cold. */
+  #x87Handler(c: CpuState, d: Decoded): number {
+    const operation = x87Operation(d.opcode, d.modrm, d.memory);
+    if (operation === undefined) return -1;
+    const general = d.memory && this.#isGeneral(c, d);
+    const indexed = d.memory && !general;
+    const form = d.memory ? 'M' : 'R';
+    return this.#numbers.get(handlerKey(operation, { size: 32, form, indexed, far: false, general }))!;
   }
 
   #cold(c: CpuState, rec: number, number: number): void {

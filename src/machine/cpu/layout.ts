@@ -8,6 +8,9 @@
 /** Scratch for accesses that cross a page: the operand is assembled here (at most 16 bytes), then committed. */
 export const BOUNCE = 0x40;
 export const BOUNCE_END = 0x60;
+/** Scratch of generated x87 code: an operand in extended format, and a converted value on its way to memory. */
+export const FPU_OPERAND = 0x60;
+export const FPU_VALUE = 0x70;
 
 /** General registers, 8-byte slots (long mode later): EAX ECX EDX EBX ESP EBP ESI EDI. */
 export const REGS = 0x100;

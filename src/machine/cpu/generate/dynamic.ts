@@ -7,6 +7,8 @@ import { Emitter, type Shape } from './emitter.ts';
 import type { FunctionWriter } from './function-writer.ts';
 import { binary, constant, load, type Node } from './node.ts';
 import { SEMANTICS } from './semantics/index.ts';
+import { type X87Function, x87FunctionIndex } from './x87/functions.ts';
+import { X87Stack } from './x87/stack.ts';
 
 /** Functions that generated code calls out to: number of i32 parameters; all give an i32. */
 export const IMPORTS: Readonly<Record<string, number>> = {
@@ -40,6 +42,7 @@ export interface DynamicOptions {
 
 export class Dynamic extends Emitter {
   readonly #options: DynamicOptions;
+  readonly x87: X87Stack = new X87Stack(this);
   #indexed = false;
   #far = false;
   #done = false;
@@ -97,6 +100,13 @@ export class Dynamic extends Emitter {
   #field(field: 'reg' | 'rm'): Node {
     return load('ld16u', REC, field === 'rm' ? L.R_R1 : L.R_R2);
   }
+  rmNumber(): Node {
+    return this.#field('rm');
+  }
+  callX87(name: X87Function, ...args: Node[]): Node {
+    const n = IMPORT_NAMES.length + x87FunctionIndex(name);
+    return this.let({ op: 'call', type: 'i32', n, args });
+  }
   vectorRegister(field: 'reg' | 'rm', base: number): Node {
     return this.let(this.add(this.shl(this.#field(field), constant(4)), constant(base)));
   }
@@ -129,9 +139,14 @@ export class Dynamic extends Emitter {
   #pageLinear(offset: Node): Node {
     return this.add(this.state(L.PAGELIN), offset);
   }
+  #slot(): Node {
+    return this.shr(this.and(REC, constant(L.RECORD_PAGE_BYTES - 1)), constant(L.RECORD_SHIFT));
+  }
   #nextLinear(): Node {
-    const slot = this.shr(this.and(REC, constant(L.RECORD_PAGE_BYTES - 1)), constant(L.RECORD_SHIFT));
-    return this.#pageLinear(this.add(slot, load('ld8u', REC, L.R_LEN)));
+    return this.#pageLinear(this.add(this.#slot(), load('ld8u', REC, L.R_LEN)));
+  }
+  eip(): Node {
+    return this.sub(this.#pageLinear(this.#slot()), this.state(L.SEGS + L.CS * L.SEG_STRIDE + L.SEG_BASE));
   }
   nextEip(): Node {
     const linear = this.#nextLinear();

@@ -9,6 +9,8 @@ import * as L from '../layout.ts';
 import type { FunctionWriter } from './function-writer.ts';
 import { binary, constant, isConstant, load, type Node, type NodeType, unary } from './node.ts';
 import { Values } from './values.ts';
+import type { X87Function } from './x87/functions.ts';
+import type { X87Stack } from './x87/stack.ts';
 
 /** Operand shape of the instruction at hand. First letter: destination, second: source, third: a further operand. */
 export interface Shape {
@@ -41,6 +43,7 @@ export abstract class Emitter extends Values {
   operation = '';
   form = '';
   general = false;
+  abstract readonly x87: X87Stack;
 
   constructor(out: FunctionWriter) {
     super();
@@ -112,9 +115,19 @@ export abstract class Emitter extends Values {
   /** The 32-bit general register there. */
   abstract generalRegister(field: 'reg' | 'rm'): Node;
   abstract setGeneralRegister(field: 'reg' | 'rm', v: Node): void;
+  /** Number in the r/m field: i of ST(i). */
+  abstract rmNumber(): Node;
+  /** EIP of the instruction itself. */
+  abstract eip(): Node;
+  /** Calls a shared x87 function; its result in a temporary. */
+  abstract callX87(name: X87Function, ...args: Node[]): Node;
+  /** Name of the cold operation that can do all of this instruction. */
+  get coldName(): string {
+    return this.operation.startsWith('x87_') ? 'fpu_escape' : this.operation;
+  }
   /** Hands over to the cold operation if `blocked()`. A unit asks once a block: only cold operations change what it depends on. */
   guard(_key: string, blocked: () => Node): void {
-    this.out.if(blocked(), () => this.cold(this.operation));
+    this.out.if(blocked(), () => this.cold(this.coldName));
   }
   /** The FPU goes from x87 to MMX use, or (`empty`) back: TOP 0, all registers in use or none. */
   setMmxTags(empty: boolean): void {
@@ -281,6 +294,12 @@ export abstract class Emitter extends Values {
   /** Whether an access would go through without a slow path, and where it lies: for bulk operations. */
   probe(linear: Node, write: boolean): { host: Node; miss: Node } {
     return this.tlb(linear, 8, write);
+  }
+  /** Where an operand of any length lies; the cold operation does it if that takes more than a look at the TLB. */
+  hostOrCold(linear: Node, bits: number, write: boolean): Node {
+    const { host, miss } = this.tlb(linear, bits, write);
+    this.out.if(miss, () => this.cold(this.coldName));
+    return host;
   }
   /** `op`: how it is loaded, if not as an integer or vector of that size. */
   loadLinear(bits: number, linear: Node, op = LOADS[bits]!): Node {

@@ -52,6 +52,7 @@ const BINARY: Readonly<Record<string, number>> = {
 const UNARY: Readonly<Record<string, number>> = {
   eqz: 0x45,
   clz: 0x67,
+  clz64: 0x79,
   ctz64: 0x7a,
   ctz: 0x68,
   popcnt: 0x69,

@@ -12,6 +12,8 @@ import { FunctionWriter } from './function-writer.ts';
 import { HOT_HANDLERS } from './hot-handlers.ts';
 import { binary, constant, load, type Node } from './node.ts';
 import { SEMANTICS } from './semantics/index.ts';
+import { X87_OPERATIONS } from './semantics/x87.ts';
+import { defineX87Functions } from './x87/functions.ts';
 
 export const HANDLER_DECODE = 0;
 export const HANDLER_COLD = 1;
@@ -102,6 +104,11 @@ export function enumerateHandlers(): Handler[] {
       }
     }
   }
+  for (const [operation, memory] of X87_OPERATIONS) {
+    const shape = { size: 32, form: memory ? 'M' : 'R', indexed: false, general: false, far: false };
+    put(operation, { ...shape, indexed: memory });
+    if (memory) put(operation, { ...shape, general: true });
+  }
   return [...found.values()];
 }
 
@@ -189,6 +196,7 @@ function writeModule(
   for (const name of IMPORT_NAMES) {
     module.import(name, new Array<number>(IMPORTS[name]!).fill(I32), [I32]);
   }
+  defineX87Functions(module);
   const handlerType = module.type([I32], [I32]);
   const elements = others.map((h) => {
     const out = new FunctionWriter(1);

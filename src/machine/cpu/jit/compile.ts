@@ -7,6 +7,7 @@
 import type { CpuState } from '../cpu-state.ts';
 import { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
+import { importX87Functions, X87_FUNCTIONS } from '../generate/x87/functions.ts';
 import * as L from '../layout.ts';
 import { I32, ModuleWriter } from '../wasm/module-writer.ts';
 import type { Flow } from './flow.ts';
@@ -23,13 +24,10 @@ import {
   LOCAL_NEXT,
   LOCAL_RECORD,
   local,
-  Static,
   type UnitFrame,
-} from './static.ts';
+} from './frame.ts';
+import { Static } from './static.ts';
 import type { UnitBlock, UnitShape } from './unit.ts';
-
-/** Function numbers within a unit's module. */
-const CARRY_FUNCTION = 0;
 
 /** FC from kind, CA, CB, FR and FC; see static.ts. */
 function carryFunction(): FunctionWriter {
@@ -73,7 +71,9 @@ const BAIL = -1;
 const EXIT = -2;
 
 class UnitWriter implements UnitFrame {
-  readonly carryFunction = CARRY_FUNCTION;
+  /** Functions of the module: imported x87 functions where there are x87 instructions, then the carry function, then the unit. */
+  readonly carryFunction: number;
+  readonly x87Functions = 0;
   readonly handler: number;
   readonly records: number;
   readonly tlb: number;
@@ -94,6 +94,8 @@ class UnitWriter implements UnitFrame {
     this.tlb = place.tlb;
     this.#memoryPages = place.memoryPages;
     this.#shape = shape;
+    const hasX87 = shape.blocks.some((b) => b.instructions.some((i) => i.operation.startsWith('x87_')));
+    this.carryFunction = hasX87 ? X87_FUNCTIONS : 0;
     this.#flow = flow;
     this.#root = shape.blocks.length;
     this.#byOffset = new Map(shape.blocks.map((b) => [b.offset, b.index]));
@@ -220,11 +222,11 @@ class UnitWriter implements UnitFrame {
     this.#end();
     body.depth = 0;
     body.resetTemps();
-    writeBack(body, this.#emitter);
+    writeBack(body, this.#emitter, this.carryFunction);
     body.store(32, constant(L.ICNT), 0, binary('add', local(LOCAL_COUNT), constant(1)));
     body.return(local(LOCAL_NEXT));
     this.#end();
-    writeBack(body, this.#emitter);
+    writeBack(body, this.#emitter, this.carryFunction);
     body.store(32, constant(L.ICNT), 0, local(LOCAL_COUNT));
     body.return(binary('or', local(LOCAL_NEXT), constant(1)));
     return { bytes: this.#module(), instructions: this.#emitter.instructions };
@@ -232,6 +234,7 @@ class UnitWriter implements UnitFrame {
 
   #module(): Uint8Array {
     const module = new ModuleWriter(this.#memoryPages);
+    if (this.carryFunction !== 0) importX87Functions(module);
     const carry = carryFunction();
     const carryType = module.type([I32, I32, I32, I32, I32], [I32]);
     module.function(carryType, carry.finish(), carry.code);
@@ -257,14 +260,14 @@ function readIn(out: FunctionWriter, emitter: Static): void {
   out.set(local(LOCAL_BLOCK), load('ld16u', local(LOCAL_RECORD), L.R_UNIT_BLOCK));
 }
 
-function writeBack(out: FunctionWriter, emitter: Static): void {
+function writeBack(out: FunctionWriter, emitter: Static, carryFunction: number): void {
   for (let r = 0; r < 8; r++) {
     if ((emitter.dirty & (1 << r)) !== 0) {
       out.store(32, constant(L.REGS + r * L.REG_STRIDE), 0, local(1 + r));
     }
   }
   const args = [LOCAL_KIND, LOCAL_CA, LOCAL_CB, LOCAL_FR, LOCAL_FC].map(local);
-  const carry: Node = { op: 'call', type: 'i32', n: CARRY_FUNCTION, args };
+  const carry: Node = { op: 'call', type: 'i32', n: carryFunction, args };
   const lazy = binary('ne', local(LOCAL_KIND), constant(0));
   out.if(lazy, () => out.set(local(LOCAL_FC), carry));
   out.store(32, constant(L.FC), 0, local(LOCAL_FC));

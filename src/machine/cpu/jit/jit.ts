@@ -59,12 +59,18 @@ export class Jit {
   #next: number;
   readonly #free: number[] = [];
 
-  constructor(c: CpuState, interpreter: InterpreterModule, table: WebAssembly.Table, now: () => number) {
+  constructor(
+    c: CpuState,
+    interpreter: InterpreterModule,
+    table: WebAssembly.Table,
+    shared: Readonly<Record<string, unknown>>,
+    now: () => number,
+  ) {
     this.#c = c;
     this.#interpreter = interpreter;
     this.#table = table;
     const memory = c.mem.memory;
-    this.#imports = { e: { m: memory } };
+    this.#imports = { e: { ...shared, m: memory } };
     this.#memoryPages = L.RECORDS_END / 65536;
     this.#now = now;
     this.#next = interpreter.unitBase;

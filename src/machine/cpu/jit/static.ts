@@ -11,6 +11,7 @@ import { Emitter, LOADS } from '../generate/emitter.ts';
 import type { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
 import { SEMANTICS } from '../generate/semantics/index.ts';
+import { type X87Function, x87FunctionIndex } from '../generate/x87/functions.ts';
 import * as L from '../layout.ts';
 import {
   carryVectorOf,
@@ -21,54 +22,30 @@ import {
   KIND_SUB,
   KIND_VALID,
 } from './lazy-flags.ts';
+import {
+  FIRST,
+  LOCAL_BLOCK,
+  LOCAL_CA,
+  LOCAL_CB,
+  LOCAL_COUNT,
+  LOCAL_FC,
+  LOCAL_FR,
+  LOCAL_KIND,
+  LOCAL_NEXT,
+  LOCAL_X87_TAGS,
+  LOCAL_X87_TOP,
+  local,
+  type UnitFrame,
+} from './frame.ts';
+import { StaticX87 } from './static-x87.ts';
 import type { UnitBlock, UnitInstruction } from './unit.ts';
-
-/** Locals of a unit's function; parameter 0 is the record it was entered at. */
-export const LOCAL_RECORD = 0;
-const FIRST = 1;
-/** 1–8: EAX … EDI. */
-export const LOCAL_FR = FIRST + 8;
-export const LOCAL_FC = FIRST + 9;
-/** CF is CA < CB, whatever the kind. */
-export const LOCAL_CA = FIRST + 10;
-export const LOCAL_CB = FIRST + 11;
-/** Kind of the lazy FC; KIND_VALID: FC is right. */
-export const LOCAL_KIND = FIRST + 12;
-/** Instructions left. */
-export const LOCAL_COUNT = FIRST + 13;
-/** Record to leave with; number of the block to go on with. */
-export const LOCAL_NEXT = FIRST + 14;
-export const LOCAL_BLOCK = FIRST + 15;
-export const FIXED_LOCALS = 16;
-
-export const local = (n: number): Node => ({ op: 'local', type: 'i32', n });
-
-/** How a unit's function is left and how its blocks hang together; given by the compiler. */
-export interface UnitFrame {
-  /** Goes to the block at an offset of the page, or leaves to its record. `kind`: what FC is there, -1 if unknown. */
-  edge(offset: number, kind: number): void;
-  /** The kind that all ways to a block come with, or -1. */
-  arriving(block: UnitBlock): number;
-  /** Leaves with LOCAL_NEXT as the record to go on with. */
-  exit(): void;
-  /** Leaves with LOCAL_NEXT as the record that the interpreter must run. */
-  bail(): void;
-  /** Goes to LOCAL_BLOCK. */
-  dispatch(): void;
-  /** Number of the function that computes FC from kind, CA, CB, FR and FC. */
-  readonly carryFunction: number;
-  /** This unit's handler number. */
-  readonly handler: number;
-  readonly records: number;
-  /** The data TLB of the privilege that the unit runs with. */
-  readonly tlb: number;
-}
 
 const sizeIndex = (size: number): number => (size === 8 ? 0 : size === 16 ? 1 : 2);
 
 export class Static extends Emitter {
   readonly #c: CpuState;
   readonly #frame: UnitFrame;
+  readonly x87: StaticX87 = new StaticX87(this, local(LOCAL_X87_TOP), local(LOCAL_X87_TAGS));
   #i!: UnitInstruction;
   #block!: UnitBlock;
   #position = 0;
@@ -95,6 +72,7 @@ export class Static extends Emitter {
     this.#kind = this.#frame.arriving(block);
     this.#guards.clear();
     this.#mmxTags = '';
+    this.x87.forget();
     const n = block.instructions.length;
     this.instructions += n;
     const count = local(LOCAL_COUNT);
@@ -172,6 +150,17 @@ export class Static extends Emitter {
   #fieldNumber(field: 'reg' | 'rm'): number {
     return this.#c.u16[(this.#i.record + (field === 'rm' ? L.R_R1 : L.R_R2)) >> 1]!;
   }
+  rmNumber(): Node {
+    return constant(this.#fieldNumber('rm'));
+  }
+  callX87(name: X87Function, ...args: Node[]): Node {
+    const n = this.#frame.x87Functions + x87FunctionIndex(name);
+    return this.let({ op: 'call', type: 'i32', n, args });
+  }
+  /** An x87 instruction may change TOP and tags. */
+  forgetMmx(): void {
+    this.#mmxTags = '';
+  }
   vectorRegister(field: 'reg' | 'rm', base: number): Node {
     return constant(base + this.#fieldNumber(field) * 16);
   }
@@ -190,6 +179,7 @@ export class Static extends Emitter {
     const tags = empty ? 'empty' : 'full';
     if (this.#mmxTags === tags) return;
     this.#mmxTags = tags;
+    this.x87.forget();
     super.setMmxTags(empty);
   }
 
@@ -217,6 +207,9 @@ export class Static extends Emitter {
   }
   nextEip(): Node {
     return this.add(this.state(L.PAGELIN), constant(this.#i.offset + this.#i.length));
+  }
+  eip(): Node {
+    return this.add(this.state(L.PAGELIN), constant(this.#i.offset));
   }
   protected override tlbBase(): Node {
     return constant(this.#frame.tlb);

@@ -8,6 +8,7 @@ import { SIMD_FLOAT } from './simd-float.ts';
 import { SIMD_INTEGER } from './simd-integer.ts';
 import { SIMD_MOVES } from './simd-moves.ts';
 import { STRINGS } from './string.ts';
+import { X87 } from './x87.ts';
 
 export type Semantics = Readonly<Record<string, (s: Emitter) => void>>;
 
@@ -20,4 +21,5 @@ export const SEMANTICS: Semantics = {
   ...SIMD_INTEGER,
   ...SIMD_MOVES,
   ...SIMD_FLOAT,
+  ...X87,
 };
