@@ -182,8 +182,8 @@ async function openDataFile(
     });
   };
   const given = own ?? name ?? fail("'data-file' is required for this image");
-  const plain = plainName(given);
-  const path = own !== undefined || isAbsolute(plain) ? plain : join(dirname(image), plain);
+  // Relative to the current folder, not to the image's: so QEMU does.
+  const path = plainName(given);
   const real = await realName(path);
   if ([...chain, await realName(image)].includes(real)) fail(`'${path}' is the image itself`);
   return (options.openFile ?? openFile)(path, {

@@ -2,7 +2,6 @@
  * A new, empty qcow2 image, laid out as QEMU does: header, refcount table, one refcount block, L1 table; and an external
  * data file with it. Preallocation of metadata is a pass over the new image.
  */
-import { dirname, isAbsolute, join } from 'node:path';
 import { BlockError } from '../errors.ts';
 import { createFile, openFile } from '../file.ts';
 import { setEntry, writeU64 } from './be64.ts';
@@ -46,7 +45,7 @@ export interface CreateQcow2Options {
   readonly extendedL2?: boolean;
   readonly lazyRefcounts?: boolean;
   readonly compressionType?: 'zlib' | 'zstd';
-  /** Name of the file that will hold the data, relative to the image's folder; it is made too. */
+  /** Name of the file that will hold the data, relative to the current folder as in QEMU; it is made too. */
   readonly dataFile?: string;
   /** The data file alone shall be the disk. */
   readonly dataFileRaw?: boolean;
@@ -74,10 +73,8 @@ export async function createQcow2(
 ): Promise<void> {
   const tables = layOut(filename, options);
   const { dataFile, dataFileRaw = false, sizeBytes } = options;
-  const dataPath =
-    dataFile === undefined || isAbsolute(dataFile) ? dataFile : join(dirname(filename), dataFile);
-  if (dataPath !== undefined) {
-    const file = await createFile(dataPath, lock);
+  if (dataFile !== undefined) {
+    const file = await createFile(dataFile, lock);
     try {
       await file.truncate(sizeBytes);
     } finally {
@@ -97,7 +94,7 @@ export async function createQcow2(
   if (mode === 'off') return;
   const node = await openQcow2(await openFile(filename, { readOnly: false, lock }), {
     openDataFile: async () =>
-      dataPath === undefined ? undefined : openFile(dataPath, { readOnly: false, lock }),
+      dataFile === undefined ? undefined : openFile(dataFile, { readOnly: false, lock }),
   });
   try {
     await preallocate(node, mode !== 'metadata');
