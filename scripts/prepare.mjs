@@ -60,8 +60,8 @@ function newestIn(folder) {
 export function buildIfNeeded() {
   const isThere = existsSync(join(ROOT, 'dist/cli/main.js'));
   const built = isThere ? modified(join(ROOT, 'dist/.tsbuildinfo')) : 0;
-  const steps = ['tsconfig.build.json', 'scripts/build-interpreter.mjs'].map((name) =>
-    modified(join(ROOT, name)),
+  const steps = ['tsconfig.build.json', 'scripts/build-interpreter.mjs', 'scripts/build-program.mjs'].map(
+    (name) => modified(join(ROOT, name)),
   );
   if (built > Math.max(newestIn(join(ROOT, 'src')), ...steps)) return;
   say('building …');
