@@ -57,6 +57,10 @@ export interface Snapshotting {
   createVmState(options?: VmStateOptions): Promise<VmStateWriter>;
   /** Disk-only snapshot of the active state. A snapshot of the same tag is replaced after the new one is durable. */
   createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo>;
+  /** Holds the disk during `task`: see {@link HeldDisk}. A snapshot made then is of the instant taken, if there is one. */
+  hold<T>(task: (held: HeldDisk) => Promise<T>): Promise<T>;
+  /** Does what takes time, so that {@link DiskInstant.take} does not. One at a time. */
+  prepareInstant?(): Promise<DiskInstant>;
   /** Makes the snapshot's disk contents the active ones. BlockError `not-found` if there is none of this id or tag. */
   applySnapshot(idOrTag: string): Promise<void>;
   deleteSnapshot(idOrTag: string): Promise<void>;
@@ -127,8 +131,34 @@ export interface VmStateWriter {
   commit(meta: SnapshotMeta): Promise<SnapshotInfo>;
   /** Gives an existing snapshot this VM state instead of its own (or of none); its disk contents stay. */
   replace?(idOrTag: string, vmStateBytes: number): Promise<SnapshotInfo>;
+  /** Nothing more is written; a {@link HeldDisk} makes the snapshot that has it. */
+  seal(vmStateBytes: number): Promise<void>;
   /** Frees what was written. */
   abort(): Promise<void>;
+}
+
+/** A change of a disk's list of snapshots, made as a whole. */
+export interface SnapshotChange {
+  /** A new one, the last of the list, with the VM state of a sealed writer. Others of its tag stay. */
+  readonly create?: { readonly meta: SnapshotMeta; readonly from?: VmStateWriter | undefined };
+  /** Ids of those that go. */
+  readonly remove?: readonly string[];
+  /** New tags by id. */
+  readonly rename?: ReadonlyMap<string, string>;
+}
+
+/** A disk that nobody else reaches, and that goes back to what it was if its holder's task fails. */
+export interface HeldDisk {
+  /** Durable when it resolves. */
+  change(change: SnapshotChange): Promise<void>;
+}
+
+/** Contents of a disk at an instant, for a snapshot that is made later while the disk is written on. */
+export interface DiskInstant {
+  /** The instant is now. No request may be in flight. */
+  take(): Promise<void>;
+  /** Lets the contents go. Does nothing once a snapshot was made of them. */
+  release(): Promise<void>;
 }
 
 export function supportsSnapshots(node: BlockNode): node is BlockNode & Snapshotting {

@@ -9,24 +9,19 @@ import {
   type Snapshotting,
   supportsSnapshots,
   type VmStateOptions,
+  type VmStateWriter,
 } from '../block/block-node.ts';
 import { MigrationError } from './errors.ts';
 import { type LoadVmStateOptions, type PreparedLoad, prepareLoad } from './load-vmstate.ts';
 import type { MigratableMachine } from './machine.ts';
 import { type SavedVmState, type SaveVmStateOptions, saveVmState } from './save-vmstate.ts';
+import { type CapableDisk, findSet, makeSet, withTag } from './snapshot-set.ts';
 import type { VmStateSource } from './stream-input.ts';
 
 /** A disk with its device's name as the monitor prints it (`ide0-hd0`). Empty drives are left out of the list. */
 export interface SnapshotDisk {
   readonly device: string;
   readonly node: BlockNode;
-}
-
-type SnapshotNode = BlockNode & Snapshotting;
-
-interface CapableDisk {
-  readonly device: string;
-  readonly node: SnapshotNode;
 }
 
 /** What a snapshot is stamped with. */
@@ -53,7 +48,7 @@ export function localDigits(dateSec: number): string[] {
 }
 
 /** The disks that take part: every one that can be written. Refuses those that cannot be snapshotted. */
-function participants(disks: readonly SnapshotDisk[]): CapableDisk[] {
+export function participants(disks: readonly SnapshotDisk[]): CapableDisk[] {
   const capable: CapableDisk[] = [];
   for (const { device, node } of disks) {
     if (node.readOnly) continue;
@@ -77,7 +72,7 @@ function qcow2Name(filename: string): string {
   return `${filename.replace(/\.(img|raw|bin|vmdk|vdi|vhdx?)$/i, '')}.qcow2`;
 }
 
-function vmStateDisk(disks: readonly CapableDisk[]): CapableDisk {
+export function vmStateDisk(disks: readonly CapableDisk[]): CapableDisk {
   const first = disks[0];
   if (first !== undefined) return first;
   throw new MigrationError('no-snapshots', 'no block device can store vmstate for snapshot', {
@@ -88,6 +83,11 @@ function vmStateDisk(disks: readonly CapableDisk[]): CapableDisk {
 function find(node: Snapshotting, idOrTag: string): SnapshotInfo | undefined {
   const all = node.listSnapshots();
   return all.find((info) => info.tag === idOrTag) ?? all.find((info) => info.id === idOrTag);
+}
+
+/** One snapshot a disk: those that were made together, else, as in QEMU, what has the tag on each. */
+function snapshotsOf(disks: readonly CapableDisk[], tag: string): readonly (SnapshotInfo | undefined)[] {
+  return findSet(disks, tag) ?? disks.map(({ node }) => find(node, tag));
 }
 
 /** Refuses what savevm would refuse, before the machine is stopped. */
@@ -108,12 +108,7 @@ export function vmStateNode(disks: readonly SnapshotDisk[]): BlockNode & Snapsho
 /** Reads and checks a VM state; see {@link prepareLoad}. */
 export type PrepareLoad = (node: BlockNode & Snapshotting, info: SnapshotInfo) => Promise<PreparedLoad>;
 
-/**
- * Saves the machine and all writable disks under `tag`. All or nothing: when anything fails, what was made is removed.
- * The snapshot with the VM state comes last, so that a tag is loadable only when every disk has it. (With several disks
- * and a tag that exists, the other disks' old snapshots of that tag are replaced before the last step: a failure there
- * loses those. The disk with the VM state keeps its old one.)
- */
+/** Saves the machine and all writable disks under `tag`, all or nothing: see snapshot-set.ts. */
 export async function savevm(
   machine: MigratableMachine,
   disks: readonly SnapshotDisk[],
@@ -127,32 +122,35 @@ export async function savevm(
   const writer = await onDisk(main, 'Could not open VM state file', () =>
     main.node.createVmState(compress && { compress }),
   );
-  const made: CapableDisk[] = [];
   try {
     const saved = await saveVmState(machine, writer, options);
-    const meta: SnapshotMeta = { tag, ...moment, vmStateBytes: 0 };
-    for (const disk of capable.slice(1)) {
-      await onDisk(disk, `Could not create snapshot '${tag}' on '${disk.device}'`, () =>
-        disk.node.createSnapshot(meta),
-      );
-      made.push(disk);
-    }
     options.signal?.throwIfAborted();
-    const info = await onDisk(main, `Could not create snapshot '${tag}' on '${main.device}'`, () =>
-      writer.commit({ ...meta, vmStateBytes: saved.vmStateBytes }),
-    );
+    const info = await commitSnapshot(capable, { tag, ...moment, vmStateBytes: saved.vmStateBytes }, writer);
     return { ...saved, tag, info };
   } catch (error) {
-    // The first failure is what the user needs to hear; leaks are freed by the next check.
+    // The first failure is what the user needs to hear.
     await writer.abort().catch(() => undefined);
-    for (const { node } of made) await node.deleteSnapshot(tag).catch(() => undefined);
     if (options.signal?.aborted)
       throw new MigrationError('cancelled', 'savevm was cancelled', { cause: error });
     throw error;
   }
 }
 
-async function onDisk<T>(disk: CapableDisk, text: string, action: () => Promise<T>): Promise<T> {
+/** Makes the snapshot on all disks, with the VM state that `writer` holds on the first. */
+export async function commitSnapshot(
+  disks: readonly CapableDisk[],
+  meta: SnapshotMeta,
+  writer: VmStateWriter,
+): Promise<SnapshotInfo> {
+  const text = (disk: CapableDisk): string => `Could not create snapshot '${meta.tag}' on '${disk.device}'`;
+  const main = vmStateDisk(disks);
+  await onDisk(main, text(main), () => writer.seal(meta.vmStateBytes));
+  return onDisk(main, text(main), () =>
+    makeSet(disks, meta, writer, (disk, action) => onDisk(disk, text(disk), action)),
+  );
+}
+
+export async function onDisk<T>(disk: CapableDisk, text: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (cause) {
@@ -176,7 +174,8 @@ export function findLoadable(
   tag: string,
 ): { readonly device: string; readonly node: BlockNode & Snapshotting; readonly info: SnapshotInfo } {
   const capable = participants(disks);
-  const lacking = capable.filter(({ node }) => find(node, tag) === undefined);
+  const found = snapshotsOf(capable, tag);
+  const lacking = capable.filter((_, i) => found[i] === undefined);
   if (lacking.length > 0) {
     throw new MigrationError('not-found', `Snapshot '${tag}' does not exist in one or more devices`, {
       expected: `snapshot '${tag}' on every writable disk`,
@@ -184,7 +183,7 @@ export function findLoadable(
     });
   }
   const main = vmStateDisk(capable);
-  const info = find(main.node, tag)!;
+  const info = found[0]!;
   if (info.vmStateBytes === 0) {
     throw new MigrationError(
       'not-found',
@@ -222,7 +221,8 @@ const UNDO_TAG = 'ambervm-undo-loadvm';
 async function revertDisks(disks: readonly CapableDisk[], tag: string): Promise<void> {
   const apply = (disk: CapableDisk, name: string) =>
     onDisk(disk, `Could not load snapshot '${tag}' on '${disk.device}'`, () => disk.node.applySnapshot(name));
-  const idOf = (disk: CapableDisk) => find(disk.node, tag)!.id;
+  const ids = new Map(snapshotsOf(disks, tag).map((info, i) => [disks[i]!, info!.id]));
+  const idOf = (disk: CapableDisk) => ids.get(disk)!;
   if (disks.length === 1) return apply(disks[0]!, idOf(disks[0]!));
   const marked: CapableDisk[] = [];
   try {
@@ -249,12 +249,14 @@ function undoMeta(): SnapshotMeta {
 export async function delvm(disks: readonly SnapshotDisk[], tag: string): Promise<boolean> {
   let found = false;
   for (const disk of participants(disks)) {
-    const info = find(disk.node, tag);
-    if (info === undefined) continue;
-    found = true;
-    await onDisk(disk, `Could not delete snapshot '${tag}' on '${disk.device}'`, () =>
-      disk.node.deleteSnapshot(info.id),
-    );
+    const byTag = withTag(disk.node, tag);
+    const byId = find(disk.node, tag);
+    for (const { id } of byTag.length > 0 || byId === undefined ? byTag : [byId]) {
+      found = true;
+      await onDisk(disk, `Could not delete snapshot '${tag}' on '${disk.device}'`, () =>
+        disk.node.deleteSnapshot(id),
+      );
+    }
   }
   return found;
 }

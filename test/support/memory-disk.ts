@@ -1,6 +1,7 @@
 /** A disk in memory with internal snapshots and a VM state area: the block layer's contract, without a file. */
 import type {
   BlockNode,
+  HeldDisk,
   SnapshotInfo,
   SnapshotMeta,
   Snapshotting,
@@ -92,10 +93,42 @@ export class MemoryDisk implements BlockNode, Snapshotting {
         this.open--;
         return this.#store(meta, clusters);
       },
+      seal: async () => {
+        this.#sealed = clusters;
+      },
       abort: async () => {
         this.open--;
       },
     };
+  }
+  #sealed = new Map<number, Uint8Array>();
+
+  async hold<T>(task: (held: HeldDisk) => Promise<T>): Promise<T> {
+    const [before, open] = [this.#snapshots, this.open];
+    try {
+      return await task({
+        change: async ({ create, remove = [], rename }) => {
+          this.#check(create?.from === undefined ? 'createSnapshot' : 'commit');
+          const list = this.#snapshots
+            .filter(({ info }) => !remove.includes(info.id))
+            .map((stored) => {
+              const tag = rename?.get(stored.info.id);
+              return tag === undefined ? stored : { ...stored, info: { ...stored.info, tag } };
+            });
+          if (create !== undefined) {
+            const info = { id: String(this.#nextId++), ...create.meta };
+            const clusters = create.from === undefined ? new Map<number, Uint8Array>() : this.#sealed;
+            list.push({ info, disk: this.data.slice(), clusters });
+            if (create.from !== undefined) this.open--;
+          }
+          this.#snapshots = list;
+        },
+      });
+    } catch (error) {
+      this.#snapshots = before;
+      this.open = open;
+      throw error;
+    }
   }
 
   async createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo> {

@@ -19,7 +19,6 @@ import {
   isCopied,
   putEntry,
   UNALLOCATED,
-
   unitKind,
   unitMasks,
   ZERO,
@@ -97,6 +96,7 @@ export async function ownL2(image: Qcow2Image, l1Index: number): Promise<number>
   const { offset } = await image.allocate(1);
   try {
     const table = old === 0 ? Buffer.alloc(image.clusterSize) : Buffer.from(await image.l2Cache.get(old));
+    image.frozen?.tableMade(offset, table, old !== 0);
     image.l2Cache.markDirty(offset, table);
   } catch (error) {
     await image.unallocate(offset, 1);
@@ -106,7 +106,8 @@ export async function ownL2(image: Qcow2Image, l1Index: number): Promise<number>
   image.metadata.addL2(offset);
   if (old !== 0) {
     image.metadata.removeL2(old);
-    image.release(old);
+    if (image.frozen === undefined) image.release(old);
+    else image.frozen.withhold(old);
   }
   return offset;
 }
@@ -148,7 +149,8 @@ async function allocateAndWrite(
   const own = ownHost(image, table, entry, first);
   if (own !== undefined) return fillOwn(image, place, own, wanted, backing);
   let count = 1;
-  while (count < wanted && ownHost(image, table, entry + count, first + count * clusterSize) === undefined) count++;
+  while (count < wanted && ownHost(image, table, entry + count, first + count * clusterSize) === undefined)
+    count++;
   return writeNew(image, place, count, backing);
 }
 
@@ -210,7 +212,7 @@ async function fillOwn(
 /** Mask of units `from` … `to` - 1, all of one cluster. */
 function unitRange(image: Qcow2Image, from: number, to: number): number {
   if (image.unitsPerCluster === 1 || to - from === 32) return ALL_UNITS;
-  return (((2 ** (to - from) - 1) << (from & 31)) >>> 0);
+  return ((2 ** (to - from) - 1) << (from & 31)) >>> 0;
 }
 
 /** Writes to new clusters: up to `count`, as many as lie together. */
@@ -337,14 +339,19 @@ async function mapClusters(
 /** What an entry names loses a reference. The entry is to be changed in the same tick. */
 export function releaseEntry(image: Qcow2Image, table: Buffer, entry: number): void {
   if (image.hasDataFile) return;
+  const { frozen } = image;
+  // What is not ours alone was there at the instant of which a snapshot is being made: it keeps the reference.
+  const release = (offset: number, count: number): void => {
+    if (frozen === undefined || isCopied(image, table, entry)) image.release(offset, count);
+    else frozen.withhold(offset, count);
+  };
   if (checkedKind(image, table, entry) === COMPRESSED) {
     const { offset, bytes } = compressedExtent(image, table, entry);
     const first = Math.floor(offset / image.clusterSize);
     const last = Math.floor((offset + bytes - 1) / image.clusterSize);
-    image.release(first * image.clusterSize, last - first + 1);
+    release(first * image.clusterSize, last - first + 1);
     return;
   }
   const offset = hostOffset(image, table, entry);
-  if (offset !== 0) image.release(offset);
+  if (offset !== 0) release(offset, 1);
 }
-

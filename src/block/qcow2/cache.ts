@@ -33,6 +33,10 @@ export class TableCache {
   readonly #clean = new Map<number, CleanTable>();
   readonly #dirty = new Map<number, Buffer>();
   readonly #loading = new Map<number, Promise<Buffer>>();
+  /** Tables that must not be read again, since they are not in memory what they are on disk. */
+  readonly #kept = new Map<number, Buffer>();
+  /** What a table looks like on disk, where that is not as in memory. */
+  toDisk: ((offset: number, table: Buffer) => Buffer) | undefined;
 
   constructor(file: BlockFile, tableBytes: number, lru: Lru) {
     this.#file = file;
@@ -56,7 +60,7 @@ export class TableCache {
       this.#lru.touch(clean);
       return clean.table;
     }
-    return this.#dirty.get(offset) ?? this.#load(offset);
+    return this.#dirty.get(offset) ?? this.#kept.get(offset) ?? this.#load(offset);
   }
 
   #load(offset: number): Promise<Buffer> {
@@ -84,7 +88,7 @@ export class TableCache {
 
   /** `table` is what the file has at `offset`. */
   putClean(offset: number, table: Buffer): void {
-    this.drop(offset);
+    this.#forget(offset);
     const entry = new CleanTable(this.#clean, offset, table);
     this.#clean.set(offset, entry);
     this.#lru.add(entry);
@@ -93,12 +97,27 @@ export class TableCache {
   /** `table` is what the file shall have at `offset`; call in the tick in which it was changed. */
   markDirty(offset: number, table: Buffer): void {
     if (this.#dirty.get(offset) === table) return;
-    this.drop(offset);
+    this.#forget(offset);
     this.#dirty.set(offset, table);
+  }
+
+  /** `table` stays in memory until {@link unkeep}. */
+  keep(offset: number, table: Buffer): void {
+    this.#kept.set(offset, table);
+  }
+
+  unkeep(): void {
+    for (const [offset, table] of this.#kept) if (!this.#dirty.has(offset)) this.putClean(offset, table);
+    this.#kept.clear();
   }
 
   /** The cluster at `offset` is no longer such a table. */
   drop(offset: number): void {
+    this.#kept.delete(offset);
+    this.#forget(offset);
+  }
+
+  #forget(offset: number): void {
     this.#dirty.delete(offset);
     const clean = this.#clean.get(offset);
     if (clean === undefined) return;
@@ -111,6 +130,12 @@ export class TableCache {
     for (const clean of this.#clean.values()) this.#lru.remove(clean);
     this.#clean.clear();
     this.#dirty.clear();
+    this.#kept.clear();
+  }
+
+  #written(offset: number, table: Buffer): void {
+    if (this.#kept.has(offset)) this.#dirty.delete(offset);
+    else this.putClean(offset, table);
   }
 
   /** Writes all dirty tables in order of offset, neighbours in one request. Nothing may change them meanwhile. */
@@ -118,13 +143,16 @@ export class TableCache {
     const offsets = [...this.#dirty.keys()].sort((a, b) => a - b);
     for (let first = 0; first < offsets.length; ) {
       const parts: Buffer[] = [];
+      const tables: Buffer[] = [];
       let next = first;
       while (next < offsets.length && offsets[next] === offsets[first]! + (next - first) * this.#tableBytes) {
-        parts.push(this.#dirty.get(offsets[next]!)!);
+        const table = this.#dirty.get(offsets[next]!)!;
+        tables.push(table);
+        parts.push(this.toDisk?.(offsets[next]!, table) ?? table);
         next++;
       }
       await this.#file.writev(offsets[first]!, parts);
-      for (let i = first; i < next; i++) this.putClean(offsets[i]!, parts[i - first]!);
+      for (let i = first; i < next; i++) this.#written(offsets[i]!, tables[i - first]!);
       first = next;
     }
   }

@@ -12,6 +12,7 @@ import type { Lru } from '../lru.ts';
 import { Gate, Mutex } from '../mutex.ts';
 import { COPIED_HI, entryOffset, setEntry } from './be64.ts';
 import { TableCache } from './cache.ts';
+import type { FrozenDisk } from './frozen-disk.ts';
 import { AUTOCLEAR_RAW_DATA, INCOMPAT_DATA_FILE, type Qcow2Header } from './header.ts';
 import { MAX_HOST_OFFSET } from './limits.ts';
 import { MetadataClusters } from './overlap.ts';
@@ -51,6 +52,8 @@ export class Qcow2Image {
   /** Compressed clusters that were expanded lately, by host offset. */
   readonly expanded = new Map<number, Promise<Uint8Array>>();
   snapshots: readonly Snapshot[] = [];
+  /** The disk as it was at an instant, of which a snapshot is being made while it is written on. */
+  frozen: FrozenDisk | undefined;
   /** Length of the snapshot table in the file. */
   snapshotTableBytes = 0;
   /** Length of the file as far as we know; behind it reads zero and nothing need be zeroed. */
@@ -63,7 +66,13 @@ export class Qcow2Image {
     file: BlockFile,
     header: Qcow2Header,
     headerBytes: Buffer,
-    tables: { l1: Buffer; refcountTable: Buffer; fileEnd: number; lru: Lru; dataFile?: BlockFile | undefined },
+    tables: {
+      l1: Buffer;
+      refcountTable: Buffer;
+      fileEnd: number;
+      lru: Lru;
+      dataFile?: BlockFile | undefined;
+    },
   ) {
     this.file = file;
     this.header = header;
@@ -240,7 +249,8 @@ export class Qcow2Image {
   async #writeL1(): Promise<void> {
     for (const sector of [...this.#dirtyL1Sectors].sort((a, b) => a - b)) {
       const at = sector * SECTOR_BYTES;
-      await this.file.write(this.header.l1Offset + at, this.l1.subarray(at, at + SECTOR_BYTES));
+      const bytes = this.frozen?.l1ToDisk(at, SECTOR_BYTES) ?? this.l1.subarray(at, at + SECTOR_BYTES);
+      await this.file.write(this.header.l1Offset + at, bytes);
       this.#dirtyL1Sectors.delete(sector);
     }
   }

@@ -4,6 +4,8 @@
  */
 import type {
   BlockNode,
+  DiskInstant,
+  HeldDisk,
   SnapshotInfo,
   SnapshotMeta,
   Snapshotting,
@@ -26,6 +28,8 @@ import {
   patchHeader,
   type Qcow2Header,
 } from './header.ts';
+import { thaw } from './frozen-disk.ts';
+import { holdImage, Qcow2Instant } from './hold.ts';
 import { Qcow2Image } from './image.ts';
 import { DEFAULT_CACHE_BYTES, MAX_CLUSTER_BITS } from './limits.ts';
 import { coverageOf, type DiskExtent, extentsOf, readRange } from './mapping.ts';
@@ -139,7 +143,8 @@ function refuseCorrupt(file: BlockFile, header: Qcow2Header): void {
 /** Counts are put right if the image was not closed; autoclear bits that we do not know are cleared. */
 async function prepareForWriting(image: Qcow2Image, wanted: boolean | undefined): Promise<void> {
   const { header } = image;
-  if (wanted === true || (wanted !== false && (header.incompatible & INCOMPAT_DIRTY) !== 0)) await repair(image);
+  if (wanted === true || (wanted !== false && (header.incompatible & INCOMPAT_DIRTY) !== 0))
+    await repair(image);
   if (!header.unknownAutoclear) return;
   image.header.unknownAutoclear = false;
   patchHeader(image.headerBytes, image.header);
@@ -282,6 +287,7 @@ export class Qcow2 implements Layer, Snapshotting {
   async #close(): Promise<void> {
     try {
       if (!this.readOnly) {
+        await thaw(this.image);
         await this.image.gate.exclusive(() =>
           this.image.mutex.run(async () => {
             await this.image.settle();
@@ -306,6 +312,16 @@ export class Qcow2 implements Layer, Snapshotting {
     this.#assertOpen();
     assertCountsClusters(this.image);
     return new Qcow2VmStateWriter(this.image, options);
+  }
+
+  async hold<T>(task: (held: HeldDisk) => Promise<T>): Promise<T> {
+    this.#assertOpen();
+    return holdImage(this.image, task);
+  }
+
+  async prepareInstant(): Promise<DiskInstant> {
+    this.#assertOpen();
+    return Qcow2Instant.prepare(this.image);
   }
 
   async createSnapshot(meta: SnapshotMeta): Promise<SnapshotInfo> {

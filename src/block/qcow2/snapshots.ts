@@ -12,6 +12,7 @@ import type { Qcow2Image } from './image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
 import { COMPRESSED, hostOffset, isCopied, kindOf, putEntry, setEntryCopied, WHOLE } from './references.ts';
 import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
+import { shareForActive, shareFrozen, shareTables } from './share-tables.ts';
 import { Transaction } from './transaction.ts';
 
 /** VM state of a snapshot to be. */
@@ -88,51 +89,95 @@ function checkMeta(image: Qcow2Image, meta: SnapshotMeta): void {
     limit('count', image.snapshots.length + 1, `at most ${MAX_SNAPSHOTS}`);
 }
 
-/** Makes a snapshot of the disk, with `vmState` if given, in place of one of the same tag. */
+/** A change of the list of snapshots, made as a whole. */
+export interface SnapshotEdit {
+  readonly create?:
+    | { readonly meta: SnapshotMeta; readonly vmState?: VmStateClusters | undefined }
+    | undefined;
+  /** Ids that go; without `create` one at most. */
+  readonly remove?: readonly string[] | undefined;
+  /** New tags by id. */
+  readonly rename?: ReadonlyMap<string, string> | undefined;
+}
+
+/** Makes a snapshot of the disk, with `vmState` if given, in place of those of the same tag. */
 export function createSnapshot(
   image: Qcow2Image,
   meta: SnapshotMeta,
   vmState?: VmStateClusters,
 ): Promise<SnapshotInfo> {
   return exclusively(image, async () => {
-    checkMeta(image, meta);
-    const transaction = new Transaction(image);
-    const diskEntries = l1EntriesFor(image.header.sizeBytes, image);
-    const active = Buffer.alloc(image.l1.length);
-    image.l1.copy(active, 0, 0, diskEntries * 8);
-    await shareTables(image, transaction, active, diskEntries);
-    await dropEntries(image, transaction, image.l1, diskEntries, image.header.l1Entries);
-    const l2Tables = vmState === undefined ? [] : buildVmTables(image, vmState);
-    const entries = Math.max(diskEntries + l2Tables.length, diskEntries);
-    if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
-    const l1 = Buffer.alloc(l1Bytes(entries));
-    active.copy(l1, 0, 0, diskEntries * 8);
-    for (const [i, table] of l2Tables.entries()) {
-      await transaction.changeEntries(table, 1);
-      setEntry(l1, diskEntries + i, await transaction.writeL2(table), 0, 0);
-    }
-    const l1Offset = await transaction.allocate(entries * 8);
-    if (entries > 0) await transaction.write(l1Offset, l1);
-    await transaction.replaceL1(active, image.header.l1Entries);
-    const replaced = image.snapshots.find((s) => s.tag === meta.tag);
-    const made: Snapshot = {
-      l1Offset,
-      l1Entries: entries,
-      id: nextId(image.snapshots),
-      tag: meta.tag,
-      dateSec: meta.dateSec,
-      dateNsec: meta.dateNsec,
-      vmClockNs: meta.vmClockNs,
-      icount: meta.icount,
-      vmStateBytes: vmState?.bytes ?? 0,
-      diskBytes: image.header.sizeBytes,
-      unknownExtra: Buffer.alloc(0),
-    };
-    if (replaced !== undefined) await dropSnapshot(image, transaction, replaced);
-    await putSnapshots(transaction, [...image.snapshots.filter((s) => s !== replaced), made]);
-    await transaction.commit();
-    return snapshotInfo(made);
+    const remove = image.snapshots.filter((s) => s.tag === meta.tag).map(({ id }) => id);
+    await editSnapshots(image, { create: { meta, vmState }, remove });
+    return snapshotInfo(image.snapshots.at(-1)!);
   });
+}
+
+/** The image is held by the caller. Gives the transaction, which is through. */
+export async function editSnapshots(image: Qcow2Image, edit: SnapshotEdit): Promise<Transaction> {
+  const { create, remove = [], rename } = edit;
+  const transaction = new Transaction(image);
+  const gone = image.snapshots.filter(({ id }) => remove.includes(id));
+  const list = image.snapshots.filter((s) => !gone.includes(s)).map((s) => withTag(s, rename?.get(s.id)));
+  if (create !== undefined) {
+    checkMeta(image, create.meta);
+    list.push(await addSnapshot(image, transaction, create.meta, create.vmState));
+  }
+  for (const snapshot of gone) {
+    const l1 = await dropSnapshot(image, transaction, snapshot);
+    // With a new snapshot the active disk has nothing alone.
+    if (create === undefined) await regainCopied(image, transaction, l1);
+  }
+  await putSnapshots(transaction, list);
+  await transaction.commit();
+  return transaction;
+}
+
+function withTag(snapshot: Snapshot, tag: string | undefined): Snapshot {
+  return tag === undefined ? snapshot : { ...snapshot, tag };
+}
+
+async function addSnapshot(
+  image: Qcow2Image,
+  transaction: Transaction,
+  meta: SnapshotMeta,
+  vmState: VmStateClusters | undefined,
+): Promise<Snapshot> {
+  const diskEntries = l1EntriesFor(image.header.sizeBytes, image);
+  const active = Buffer.alloc(image.l1.length);
+  image.l1.copy(active, 0, 0, diskEntries * 8);
+  const { frozen } = image;
+  let disk: Buffer = active;
+  if (frozen === undefined) await shareTables(image, transaction, active, diskEntries);
+  else disk = await shareFrozen(image, transaction, frozen, active, diskEntries);
+  await dropEntries(image, transaction, image.l1, diskEntries, image.header.l1Entries);
+  const l2Tables = vmState === undefined ? [] : buildVmTables(image, vmState);
+  const entries = Math.max(diskEntries + l2Tables.length, diskEntries);
+  if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
+  const l1 = Buffer.alloc(l1Bytes(entries));
+  disk.copy(l1, 0, 0, diskEntries * 8);
+  // Flags of an active L1 table are nothing for a snapshot's.
+  for (let i = 0; i < diskEntries; i++) setCopied(l1, i, false);
+  for (const [i, table] of l2Tables.entries()) {
+    await transaction.changeEntries(table, 1);
+    setEntry(l1, diskEntries + i, await transaction.writeL2(table), 0, 0);
+  }
+  const l1Offset = await transaction.allocate(entries * 8);
+  if (entries > 0) await transaction.write(l1Offset, l1);
+  await transaction.replaceL1(active, image.header.l1Entries);
+  return {
+    l1Offset,
+    l1Entries: entries,
+    id: nextId(image.snapshots),
+    tag: meta.tag,
+    dateSec: meta.dateSec,
+    dateNsec: meta.dateNsec,
+    vmClockNs: meta.vmClockNs,
+    icount: meta.icount,
+    vmStateBytes: vmState?.bytes ?? 0,
+    diskBytes: image.header.sizeBytes,
+    unknownExtra: Buffer.alloc(0),
+  };
 }
 
 /** Gives a snapshot another VM state; its disk stays as it is. */
@@ -173,15 +218,7 @@ export function replaceVmState(
 
 export function deleteSnapshot(image: Qcow2Image, idOrTag: string): Promise<void> {
   return exclusively(image, async () => {
-    const snapshot = findSnapshot(image, idOrTag);
-    const transaction = new Transaction(image);
-    const l1 = await dropSnapshot(image, transaction, snapshot);
-    await regainCopied(image, transaction, l1);
-    await putSnapshots(
-      transaction,
-      image.snapshots.filter((s) => s !== snapshot),
-    );
-    await transaction.commit();
+    await editSnapshots(image, { remove: [findSnapshot(image, idOrTag).id] });
   });
 }
 
@@ -229,6 +266,7 @@ export function exclusively<T>(image: Qcow2Image, task: () => Promise<T>): Promi
   return image.gate.exclusive(() =>
     image.mutex.run(async () => {
       image.assertWritable();
+      if (image.frozen !== undefined) throw new Error('a snapshot of this image is being made');
       await image.settle();
       return task();
     }),
@@ -243,63 +281,6 @@ function tooLarge(image: Qcow2Image, bytes: number): BlockError {
     found: bytes,
     expected: `at most ${MAX_L1_BYTES}`,
   });
-}
-
-/** Every table of the active disk and all it names gets one reference more and loses its COPIED flags. */
-async function shareTables(
-  image: Qcow2Image,
-  transaction: Transaction,
-  l1: Buffer,
-  entries: number,
-): Promise<void> {
-  for (let i = 0; i < entries; i++) {
-    const offset = image.l2Offset(l1, i);
-    if (offset === 0) continue;
-    const table = await image.l2Cache.get(offset);
-    await transaction.changeEntries(table, 1);
-    if (hasCopied(image, table)) {
-      const clean = withoutCopied(image, table);
-      const moved = await transaction.writeL2(clean);
-      await transaction.change(moved / image.clusterSize, 1);
-      await transaction.change(offset / image.clusterSize, -1);
-      setEntry(l1, i, moved, 0, 0);
-    } else {
-      await transaction.change(offset / image.clusterSize, 1);
-      setEntry(l1, i, offset, 0, 0);
-    }
-  }
-}
-
-/** A snapshot's table becomes one of the active disk too; with stray COPIED flags it gets a copy of its own. */
-async function shareForActive(
-  image: Qcow2Image,
-  transaction: Transaction,
-  l1: Buffer,
-  index: number,
-  offset: number,
-): Promise<void> {
-  const table = await image.l2Cache.get(offset);
-  await transaction.changeEntries(table, 1);
-  if (hasCopied(image, table)) {
-    setEntry(l1, index, await transaction.writeL2(withoutCopied(image, table)), 0, 0);
-    setCopied(l1, index, true);
-  } else {
-    await transaction.change(offset / image.clusterSize, 1);
-    setEntry(l1, index, offset, 0, 0);
-  }
-}
-
-function hasCopied(image: Qcow2Image, table: Buffer): boolean {
-  for (let at = 0; at < table.length; at += image.entryBytes) {
-    if ((table[at]! & 0x80) !== 0) return true;
-  }
-  return false;
-}
-
-function withoutCopied(image: Qcow2Image, table: Buffer): Buffer {
-  const clean = Buffer.from(table);
-  for (let at = 0; at < clean.length; at += image.entryBytes) clean[at] = clean[at]! & 0x7f;
-  return clean;
 }
 
 /** Tables `from` … `to`-1 of an L1 table lose one reference, and so does all that they name. */

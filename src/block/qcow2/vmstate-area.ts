@@ -273,6 +273,22 @@ export class Qcow2VmStateWriter implements VmStateWriter {
     return true;
   }
 
+  async seal(vmStateBytes: number): Promise<void> {
+    this.#sealed = await this.#complete(vmStateBytes);
+  }
+  #sealed: VmStateClusters | undefined;
+
+  /** What {@link seal} has closed. */
+  get sealed(): VmStateClusters {
+    if (this.#sealed === undefined || this.#state !== 'open') throw new Error('VM state is not sealed');
+    return this.#sealed;
+  }
+
+  /** A snapshot has it now. */
+  async done(): Promise<void> {
+    await this.#finish();
+  }
+
   async commit(meta: SnapshotMeta): Promise<SnapshotInfo> {
     const vmState = await this.#complete(meta.vmStateBytes);
     const info = await createSnapshot(this.#image, meta, vmState);

@@ -1,0 +1,111 @@
+/** How L2 tables come to be shared between the active disk and a snapshot: one reference more, and no COPIED flags. */
+import { setCopied, setEntry } from './be64.ts';
+import type { FrozenDisk } from './frozen-disk.ts';
+import { INCOMPAT_DIRTY } from './header.ts';
+import type { Qcow2Image } from './image.ts';
+import type { Transaction } from './transaction.ts';
+
+/** Every table of the active disk and all it names gets one reference more and loses its COPIED flags. */
+export async function shareTables(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  entries: number,
+): Promise<void> {
+  for (let i = 0; i < entries; i++) {
+    if (image.l2Offset(l1, i) !== 0) await shareTable(image, transaction, l1, i);
+  }
+}
+
+async function shareTable(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  index: number,
+): Promise<void> {
+  const offset = image.l2Offset(l1, index);
+  const table = await image.l2Cache.get(offset);
+  await transaction.changeEntries(table, 1);
+  if (hasCopied(image, table)) {
+    const clean = withoutCopied(image, table);
+    const moved = await transaction.writeL2(clean);
+    await transaction.change(moved / image.clusterSize, 1);
+    await transaction.change(offset / image.clusterSize, -1);
+    setEntry(l1, index, moved, 0, 0);
+  } else {
+    await transaction.change(offset / image.clusterSize, 1);
+    setEntry(l1, index, offset, 0, 0);
+  }
+}
+
+/**
+ * The same for a disk that was written on since its instant (frozen-disk.ts): gives the L1 table of the instant. What the
+ * disk gave up since has a reference already.
+ */
+export async function shareFrozen(
+  image: Qcow2Image,
+  transaction: Transaction,
+  frozen: FrozenDisk,
+  active: Buffer,
+  entries: number,
+): Promise<Buffer> {
+  const { clusterSize, l2Cache } = image;
+  const then = Buffer.from(frozen.l1);
+  for (let i = 0; i < entries; i++) {
+    const offset = image.l2Offset(then, i);
+    const now = image.l2Offset(active, i);
+    if (offset !== 0 && offset === now) {
+      await shareTable(image, transaction, active, i);
+      active.copy(then, i * 8, i * 8, i * 8 + 8);
+      continue;
+    }
+    if (offset !== 0) {
+      const table = await l2Cache.get(offset);
+      await transaction.changeEntries(table, 1);
+      if (hasCopied(image, table)) {
+        setEntry(then, i, await transaction.writeL2(withoutCopied(image, table)), 0, 0);
+      } else await transaction.change(offset / clusterSize, 1);
+    }
+    if (now === 0) continue;
+    // On disk it still has flags for what it shares with the instant.
+    const moved = await transaction.writeL2(Buffer.from(await l2Cache.get(now)));
+    await transaction.change(now / clusterSize, -1);
+    setEntry(active, i, moved, 0, 0);
+    setCopied(active, i, true);
+  }
+  for (const cluster of frozen.withheld) await transaction.change(cluster, -1);
+  if (frozen.setDirty) transaction.header.incompatible &= ~INCOMPAT_DIRTY;
+  return then;
+}
+
+/** A snapshot's table becomes one of the active disk too; with stray COPIED flags it gets a copy of its own. */
+export async function shareForActive(
+  image: Qcow2Image,
+  transaction: Transaction,
+  l1: Buffer,
+  index: number,
+  offset: number,
+): Promise<void> {
+  const table = await image.l2Cache.get(offset);
+  await transaction.changeEntries(table, 1);
+  if (hasCopied(image, table)) {
+    setEntry(l1, index, await transaction.writeL2(withoutCopied(image, table)), 0, 0);
+    setCopied(l1, index, true);
+  } else {
+    await transaction.change(offset / image.clusterSize, 1);
+    setEntry(l1, index, offset, 0, 0);
+  }
+}
+
+function hasCopied(image: Qcow2Image, table: Buffer): boolean {
+  for (let at = 0; at < table.length; at += image.entryBytes) {
+    if ((table[at]! & 0x80) !== 0) return true;
+  }
+  return false;
+}
+
+function withoutCopied(image: Qcow2Image, table: Buffer): Buffer {
+  const clean = Buffer.from(table);
+  for (let at = 0; at < clean.length; at += image.entryBytes) clean[at] = clean[at]! & 0x7f;
+  return clean;
+}
