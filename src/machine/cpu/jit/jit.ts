@@ -11,7 +11,7 @@ import { discover, type UnitShape } from './unit.ts';
 
 /** Samples in a page before it is compiled: with one sample every few thousand instructions, well over 10,000 executed. */
 const SAMPLES_BEFORE_COMPILING = 12;
-const MAX_INSTRUCTIONS = 500;
+const MAX_INSTRUCTIONS = 600;
 /** Units of a page that were thrown away (self-modifying code) before it is left to the interpreter. */
 const MAX_INVALIDATIONS = 20;
 
@@ -98,7 +98,8 @@ export class Jit {
   #compile(page: number, offset: number): void {
     const records = L.RECORDS + page * L.RECORD_PAGE_BYTES;
     const start = this.#now();
-    const shape = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r));
+    const covered = this.#covered[page];
+    const shape = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r), covered);
     if (shape === undefined) return;
     const handler = this.#free.pop() ?? this.#allocate();
     if (handler < 0) return;
@@ -159,7 +160,7 @@ export class Jit {
     list.push(unit);
   }
 
-  /** None of its entries leads to a unit any more. */
+  /** None of its entries leads to it any more: a newer unit holds all that it held. */
   #isBypassed(unit: Unit): boolean {
     return unit.entries.every((rec) => this.#c.u16[(rec + L.R_HANDLER) >> 1] !== unit.handler);
   }

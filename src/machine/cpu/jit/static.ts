@@ -329,6 +329,7 @@ export class Static extends Emitter {
       this.out.set(local(LOCAL_BLOCK), load('ld16u', rec, L.R_UNIT_BLOCK));
       this.#frame.dispatch();
     });
+    this.out.store(8, rec, L.R_HEAT, constant(1));
     this.exitTo(rec);
   }
 

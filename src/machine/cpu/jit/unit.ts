@@ -31,7 +31,7 @@ export interface UnitBlock {
 export interface UnitShape {
   /** In address order. */
   readonly blocks: readonly UnitBlock[];
-  /** Blocks where the unit may be entered: nobody in the unit leads there, calls lead there, or a loop begins. */
+  /** Blocks where the unit may be entered: somebody outside led there or will, or a loop begins. */
   readonly entries: readonly number[];
 }
 
@@ -82,6 +82,8 @@ function fallsThrough(i: UnitInstruction): boolean {
 
 /** What hangs together in a page: neighbours by offset, both ways. Code behind a call or a cold operation is a neighbour too. */
 class PageGraph {
+  /** Offsets behind calls and instructions that units do not hold, and those that were jumped to from elsewhere. */
+  readonly resumes = new Set<number>();
   readonly instructions = new Map<number, UnitInstruction>();
   readonly #neighbours = new Map<number, number[]>();
 
@@ -92,8 +94,11 @@ class PageGraph {
       const i = unitInstruction(c, records, offset, handlerOf);
       if (i !== undefined) this.instructions.set(offset, i);
       if (i?.target !== undefined) this.#link(offset, i.target);
-      const goesOn = i === undefined || fallsThrough(i) || i.operation === 'call';
-      if (goesOn) this.#link(offset, offset + c.u8[record + L.R_LEN]!);
+      const next = offset + c.u8[record + L.R_LEN]!;
+      const leaves = i === undefined || i.operation === 'call';
+      if (leaves || fallsThrough(i)) this.#link(offset, next);
+      if (leaves) this.resumes.add(next);
+      if (c.u8[record + L.R_HEAT] !== 0) this.resumes.add(offset);
     }
   }
 
@@ -107,8 +112,8 @@ class PageGraph {
     else list.push(b);
   }
 
-  /** The `limit` instructions nearest to `start`. */
-  around(start: number, limit: number): Map<number, UnitInstruction> {
+  /** The `limit` instructions nearest to `start`; `avoid`: by offset, 1 for those to leave out. */
+  around(start: number, limit: number, avoid?: Uint8Array): Map<number, UnitInstruction> {
     const found = new Map<number, UnitInstruction>();
     const seen = new Set([start]);
     const queue = [start];
@@ -117,7 +122,7 @@ class PageGraph {
       const i = this.instructions.get(offset);
       if (i !== undefined) found.set(offset, i);
       for (const n of this.#neighbours.get(offset) ?? []) {
-        if (seen.has(n) || n < 0 || n > 4095) continue;
+        if (seen.has(n) || n < 0 || n > 4095 || avoid?.[n] === 1) continue;
         seen.add(n);
         queue.push(n);
       }
@@ -126,29 +131,37 @@ class PageGraph {
   }
 }
 
-/** The code around `start`, `limit` instructions at most. Undefined: there is none that a unit can hold. */
+/**
+ * The code around `start`: all that hangs together with it if that is not more than `limit` instructions (`whole`), else the
+ * nearest of those that are in no unit yet (`covered`: 1 by offset). Undefined: there is none that a unit can hold.
+ */
 export function discover(
   c: CpuState,
   records: number,
   start: number,
   limit: number,
   handlerOf: HandlerOf,
-): UnitShape | undefined {
+  covered: Uint8Array | undefined,
+): (UnitShape & { readonly whole: boolean }) | undefined {
   const graph = new PageGraph(c, records, handlerOf);
   if (!graph.instructions.has(start)) return undefined;
-  const found = graph.around(start, limit);
-  const blocks = cutBlocks(found);
-  return { blocks, entries: findEntries(blocks) };
+  let found = graph.around(start, limit + 1);
+  const whole = found.size <= limit;
+  if (!whole) found = graph.around(start, limit, covered);
+  const blocks = cutBlocks(found, graph.resumes);
+  return { blocks, entries: findEntries(blocks, graph.resumes), whole };
 }
 
-function cutBlocks(found: ReadonlyMap<number, UnitInstruction>): UnitBlock[] {
+function cutBlocks(found: ReadonlyMap<number, UnitInstruction>, resumes: ReadonlySet<number>): UnitBlock[] {
   const flowsInto = new Set<number>();
   const targets = new Set<number>();
   for (const i of found.values()) {
     if (i.target !== undefined) targets.add(i.target);
     if (!endsBlock(i)) flowsInto.add(i.offset + i.length);
   }
-  const leaders = [...found.keys()].filter((o) => targets.has(o) || !flowsInto.has(o)).sort((a, b) => a - b);
+  const leaders = [...found.keys()]
+    .filter((o) => targets.has(o) || resumes.has(o) || !flowsInto.has(o))
+    .sort((a, b) => a - b);
   const index = new Map(leaders.map((offset, i) => [offset, i]));
   return leaders.map((offset, i) => {
     const instructions: UnitInstruction[] = [];
@@ -170,9 +183,10 @@ function cutBlocks(found: ReadonlyMap<number, UnitInstruction>): UnitBlock[] {
   });
 }
 
-function findEntries(blocks: readonly UnitBlock[]): number[] {
+function findEntries(blocks: readonly UnitBlock[], resumes: ReadonlySet<number>): number[] {
   const entries = new Set(blocks.map((b) => b.index));
   for (const b of blocks) for (const to of b.successors) entries.delete(to);
+  for (const b of blocks) if (resumes.has(b.offset)) entries.add(b.index);
   const byOffset = new Map(blocks.map((b) => [b.offset, b.index]));
   for (const b of blocks) {
     const last = b.instructions.at(-1)!;
