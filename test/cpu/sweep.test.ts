@@ -38,7 +38,7 @@ const SETTLED: readonly { readonly name: RegExp; readonly why: string }[] = [
     why: 'ARPL writes only a changed selector: an Intel Xeon does not fault on a read-only page, Bochs does',
   },
   {
-    name: /^les pte/,
+    name: /^les (pte|\+2 )/,
     why: 'far pointers: an Intel Xeon reads the offset first (CR2 tells), Bochs the selector',
   },
 ];

@@ -12,6 +12,7 @@ import { HandlerIndex } from './handler-index.ts';
 import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
 import {
+  checkAlignment,
   dropWriteTags,
   probeRead,
   probeWrite,
@@ -111,6 +112,7 @@ export class Cpu extends CpuState {
       else this.jit.invalidatePage(records);
     };
     for (let k = 0; k < 16; k++) this.set(L.END_RECORDS + k * L.RECORD_BYTES, HANDLER_END);
+    this.i32.fill(L.TLB_INVALID, L.TLB_NONE >> 2, (L.TLB_NONE + L.TLB_ENTRIES * 16) >> 2);
     reset(this);
     flushTlb(this);
   }
@@ -384,7 +386,7 @@ export class Cpu extends CpuState {
     const entry = this.mem.pageMap[physical >>> 12]!;
     // Nothing but memory can be executed: all-ones bytes are an undefined opcode.
     if ((entry & PAGE_READ) === 0) return this.#fetchFault(6, -1);
-    const set = this.get(L.MODE) * 2 + user;
+    const set = (this.get(L.XTLBBASE) - L.XTLB) / L.XTLB_BYTES;
     if (pinned !== 0) return this.records.pageRecordsBeside(entry >>> 12, set, pinned);
     return this.records.pageRecords(entry >>> 12, set);
   }
@@ -523,13 +525,14 @@ export class Cpu extends CpuState {
   }
 
   #user(): number {
-    return this.get(L.TLBBASE) === L.TLB_USER ? 1 : 0;
+    return this.get(L.TLBBASE) === L.TLB_SUPER ? 0 : 1;
   }
 
   /** Where an operand can be read: its place in memory, or BOUNCE with a copy; 0: fault. */
   #read(linear: number, bits: number): number {
     const user = this.#user();
     try {
+      checkAlignment(this, linear, bits / 8);
       if ((linear & 0xfff) + bits / 8 <= 0x1000) {
         const physical = walkForRead(this, linear, bits / 8, user);
         const entry = this.mem.pageMap[physical >>> 12]!;
@@ -554,6 +557,7 @@ export class Cpu extends CpuState {
   /** 0 done, 1 fault. 64 and 128 bits are in BOUNCE. */
   #write(linear: number, bits: number, value: number): number {
     try {
+      checkAlignment(this, linear, bits / 8);
       if (bits > 32) {
         probeWrite(this, linear, bits / 8, this.#user());
         for (let i = 0; i < bits / 8; i += 4) {
@@ -575,6 +579,7 @@ export class Cpu extends CpuState {
     const user = this.#user();
     const bytes = bits / 8;
     try {
+      checkAlignment(this, linear, bytes);
       const physical = translate(this, linear, 1, user);
       if ((linear & 0xfff) + bytes <= 0x1000) {
         const entry = this.mem.pageMap[physical >>> 12]!;

@@ -115,11 +115,15 @@ export const MODE_S32 = 1;
 export const MODE_S16 = 2;
 export const MODES = 3;
 /** Sets of records a code page may have: mode × 2, + 1 for CPL 3. */
-export const RECORD_SETS = MODES * 2;
+export const RECORD_SETS = MODES * 2 + 2;
+/** First set of programs that run with alignment checks (never F32): S32, then S16. */
+export const ALIGNED_SET = MODES * 2;
 
 /** Data TLBs: direct-mapped, 16-byte entries {read tag, write tag, addend, unused}; a tag is a page's linear address, TLB_INVALID matches none. */
 export const TLB_SUPER = 0x10000;
 export const TLB_USER = 0x14000;
+/** In use while alignment is checked: matches nothing, so that each access takes the slow path. */
+export const TLB_NONE = 0x20000;
 export const TLB_ENTRIES = 1024;
 export const TLB_INVALID = 1;
 

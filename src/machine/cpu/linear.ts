@@ -4,7 +4,7 @@
  * 8- and 16-bit reads are unsigned, 32-bit ones signed. All may raise #PF, before anything is changed.
  */
 import { PAGE_READ, PAGE_WRITE } from '../memory.ts';
-import type { CpuState } from './cpu-state.ts';
+import { type CpuState, EXC_AC } from './cpu-state.ts';
 import * as L from './layout.ts';
 import { translate, translation } from './paging.ts';
 import { debugActive, debugDataMatch } from './system/debug.ts';
@@ -119,6 +119,16 @@ function walkForWrite(c: CpuState, linear: number, bytes: number, user: number):
   if ((entry & PAGE_WRITE) !== 0) c.mem.noteWrite(((entry & ~0xfff) >>> 0) + (physical & 0xfff), bytes);
   if (debugActive(c)) debugDataMatch(c, linear, bytes, true);
   return walkAndFill(c, linear, 1, user);
+}
+
+/**
+ * #AC(0) if alignment is checked (CR0.AM, EFLAGS.AC, CPL 3) and an operand of `bytes` bytes is not where it should be. SDM 3A,
+ * 6.15. 16-byte operands have #GP of their own or need no alignment.
+ */
+export function checkAlignment(c: CpuState, linear: number, bytes: number): void {
+  if (c.get(L.TLBBASE) !== L.TLB_NONE) return;
+  const mask = bytes === 10 ? 7 : bytes > 8 ? 0 : bytes - 1;
+  if ((linear & mask) !== 0) c.raise(EXC_AC, 0);
 }
 
 /** Faults now if a write of `bytes` bytes would (at most 16, may cross a page). */

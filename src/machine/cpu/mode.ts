@@ -2,8 +2,8 @@
  * Data derived from segment caches, CR0, EFLAGS and CPL: fast-check spans, the code mode, which TLBs are in use.
  * Whoever changes one of the sources calls these before generated code runs again.
  */
-import { CR0_PE, type CpuState } from './cpu-state.ts';
-import { FLAG_IOPL, FLAG_VM } from './eflags.ts';
+import { CR0_AM, CR0_PE, type CpuState } from './cpu-state.ts';
+import { FLAG_AC, FLAG_IOPL, FLAG_VM } from './eflags.ts';
 import * as L from './layout.ts';
 
 /** Bits of a descriptor's high dword. Intel SDM 3A, 3.4.5. */
@@ -63,7 +63,7 @@ function isFlat(c: CpuState, seg: number): boolean {
 
 /**
  * Recomputes MODE, TLBBASE, XTLBBASE, STACK_MASK and CLI_OK. CPL must be right already.
- * Call it after any change of CS, SS, DS, ES, CR0.PE, EFLAGS.VM, EFLAGS.IOPL or CPL.
+ * Call it after any change of CS, SS, DS, ES, CR0.PE, EFLAGS.VM, EFLAGS.IOPL, EFLAGS.AC or CPL.
  */
 export function updateMode(c: CpuState): void {
   const eflags = c.get(L.EFL);
@@ -86,10 +86,13 @@ export function updateMode(c: CpuState): void {
     mode = L.MODE_F32;
   }
   const user = cpl === 3 ? 1 : 0;
+  const aligned = user === 1 && (eflags & FLAG_AC) !== 0 && (c.get(L.CR0) & CR0_AM) !== 0;
+  if (aligned && mode === L.MODE_F32) mode = L.MODE_S32;
+  const set = aligned ? L.ALIGNED_SET + (mode === L.MODE_S32 ? 0 : 1) : mode * 2 + user;
   c.set(L.MODE, mode);
   c.set(L.STACK_MASK, stack32 ? -1 : 0xffff);
-  c.set(L.TLBBASE, user === 1 ? L.TLB_USER : L.TLB_SUPER);
-  c.set(L.XTLBBASE, L.XTLB + (mode * 2 + user) * L.XTLB_BYTES);
+  c.set(L.TLBBASE, aligned ? L.TLB_NONE : user === 1 ? L.TLB_USER : L.TLB_SUPER);
+  c.set(L.XTLBBASE, L.XTLB + set * L.XTLB_BYTES);
   const iopl = (eflags & FLAG_IOPL) >> 12;
   c.set(L.CLI_OK, !protectedMode || (v86 ? iopl === 3 : cpl <= iopl) ? 1 : 0);
 }

@@ -5,6 +5,7 @@
 import { type CpuState, EXC_GP, EXC_SS } from './cpu-state.ts';
 import * as L from './layout.ts';
 import {
+  checkAlignment,
   readLinear16,
   readLinear32,
   readLinear8,
@@ -71,9 +72,22 @@ export function segmentCheck(
   write: boolean,
 ): number {
   const at = c.segAddress(seg);
+  if (c.get(L.TLBBASE) === L.TLB_NONE) return segmentCheckAligned(c, seg, offset >>> 0, bytes, write);
   const span = c.get(at + (write ? L.SEG_WRITE_SPAN : L.SEG_READ_SPAN)) >>> 0;
   if ((offset - c.get(at + L.SEG_LO)) >>> 0 < span) return (c.get(at + L.SEG_BASE) + offset) | 0;
   return segmentCheckExact(c, seg, offset >>> 0, bytes, write);
+}
+
+function segmentCheckAligned(
+  c: CpuState,
+  seg: number,
+  offset: number,
+  bytes: number,
+  write: boolean,
+): number {
+  const linear = segmentCheckExact(c, seg, offset, bytes, write);
+  checkAlignment(c, linear, bytes);
+  return linear;
 }
 
 function segmentCheckExact(c: CpuState, seg: number, offset: number, bytes: number, write: boolean): number {

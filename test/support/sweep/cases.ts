@@ -853,3 +853,70 @@ export function pages(): Case[] {
         });
   return cases;
 }
+
+/** Operands and stacks out of alignment at CPL 3, with CR0.AM and EFLAGS.AC each set and clear. */
+export function alignment(): Case[] {
+  const AC = 0x40000;
+  const list: readonly (readonly [name: string, code: readonly number[]])[] = [
+    ['mov r32', [0x8b, 0x03]],
+    ['mov r16', [0x66, 0x8b, 0x03]],
+    ['mov r8', [0x8a, 0x03]],
+    ['mov m32', [0x89, 0x03]],
+    ['mov m16', [0x66, 0x89, 0x03]],
+    ['add m32', [0x01, 0x03]],
+    ['add m16', [0x66, 0x01, 0x03]],
+    ['inc m8', [0xfe, 0x03]],
+    ['xchg', [0x87, 0x03]],
+    ['cmpxchg8b', [0x0f, 0xc7, 0x0b]],
+    ['push m', [0xff, 0x33]],
+    ['pop m', [0x6a, 0x01, 0x8f, 0x03]],
+    ['call m', [0xff, 0x13]],
+    ['movsd', [0x89, 0xde, 0xa5]],
+    ['rep movsw', [0x89, 0xdf, 0x66, 0xf3, 0xa5]],
+    ['stosd', [0x89, 0xdf, 0xab]],
+    ['cmpsd', [0x89, 0xde, 0xa7]],
+    ['scasd', [0x89, 0xdf, 0xaf]],
+    ['bt', [0x0f, 0xa3, 0x03]],
+    ['movzx', [0x0f, 0xb7, 0x03]],
+    ['push, stack out of line', [0x83, 0xec, 0x02, 0x50]],
+    ['push16', [0x66, 0x50, 0x58]],
+    ['call, stack out of line', [0x4c, 0xe8, 0, 0, 0, 0]],
+    ['pusha, stack out of line', [0x4c, 0x60]],
+    ['popa, stack out of line', [0x83, 0xec, 0x30, 0x4c, 0x61]],
+    ['enter, stack out of line', [0x4c, 0xc8, 4, 0, 0]],
+    ['leave', [0x89, 0xdd, 0xc9]],
+    ['pushf, stack out of line', [0x4c, 0x9c]],
+    ['mov sreg', [0x8e, 0x03]],
+    ['les', [0xc4, 0x03]],
+    ['sldt', [0x0f, 0x00, 0x03]],
+    ['fld m32', [0xdb, 0xe3, 0xd9, 0x03]],
+    ['fld m64', [0xdb, 0xe3, 0xdd, 0x03]],
+    ['fstp m80', [0xdb, 0xe3, 0xd9, 0xe8, 0xdb, 0x3b]],
+    ['fild m16', [0xdb, 0xe3, 0xdf, 0x03]],
+    ['fistp m64', [0xdb, 0xe3, 0xd9, 0xe8, 0xdf, 0x3b]],
+    ['fnstcw', [0xd9, 0x3b]],
+    ['page fault or misaligned', [0x8b, 0x83, ...le32(0x500000)]],
+    ['popf sets ac', [0x68, ...le32(0x202 | AC), 0x9d, 0x8b, 0x03]],
+    ['popf clears ac', [0x68, ...le32(0x202), 0x9d, 0x8b, 0x03]],
+    ['interrupt and back', [0x9c, 0x0e, 0xe8, 0, 0, 0, 0, 0x83, 0x04, 0x24, 5, 0xcf, 0x8b, 0x03]],
+  ];
+  const cases: Case[] = [];
+  for (const [name, code] of list)
+    for (const off of [0, 1, 2, 4])
+      for (const [cpl, am, ac] of [
+        [3, 1, 1],
+        [3, 0, 1],
+        [3, 1, 0],
+        [0, 1, 1],
+      ] as const)
+        for (const paging of [0, 0x80000000])
+          cases.push({
+            name: `${name} +${off} cpl ${cpl} am ${am} ac ${ac} paging ${paging !== 0}`,
+            cpl,
+            code,
+            eflags: ac * AC,
+            cr0: am * AC + paging,
+            regs: { ebx: I.DATA + 0x100 + off, ecx: 3 },
+          });
+  return cases;
+}

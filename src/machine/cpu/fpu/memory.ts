@@ -2,6 +2,7 @@
 import type { CpuState } from '../cpu-state.ts';
 import * as L from '../layout.ts';
 import {
+  checkAlignment,
   probeWrite,
   readLinear16,
   readLinear32,
@@ -10,7 +11,7 @@ import {
   writeLinear32,
   writeLinear8,
 } from '../linear.ts';
-import { segmentCheck } from '../operands.ts';
+import { operandSize, segmentCheck } from '../operands.ts';
 import { bits } from './convert.ts';
 import type { Extended } from './extended.ts';
 
@@ -72,5 +73,6 @@ export function writeBytes(c: CpuState, seg: number, offset: number, bytes: Uint
 export function checkRange(c: CpuState, seg: number, offset: number, length: number, write: boolean): number {
   const linear = segmentCheck(c, seg, offset, 1, write);
   segmentCheck(c, seg, (offset + length - 1) >>> 0, 1, write);
+  checkAlignment(c, linear, operandSize(c) / 8);
   return linear;
 }

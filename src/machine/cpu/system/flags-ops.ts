@@ -66,7 +66,7 @@ export function popf(c: CpuState): number {
   // POPFD clears RF.
   c.set(L.EFL, ((old & ~mask) | (value & mask & ~ARITHMETIC_FLAGS) | 2) & ~(size32 ? FLAG_RF : 0));
   c.setArithmeticFlags(value);
-  if (((old ^ c.get(L.EFL)) & FLAG_IOPL) !== 0) updateMode(c);
+  if (((old ^ c.get(L.EFL)) & (FLAG_IOPL | FLAG_AC)) !== 0) updateMode(c);
   return NEXT;
 }
 

@@ -14,6 +14,7 @@ import {
 import { FLAG_AC, FLAG_IF, FLAG_IOPL, FLAG_OF, FLAG_RF, FLAG_TF, FLAG_VIF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { readLinear16, readLinear32, readLinear8 } from '../linear.ts';
+import { updateMode } from '../mode.ts';
 import {
   immediate,
   memoryOffset,
@@ -69,6 +70,7 @@ function redirect(c: CpuState, vector: number): void {
   setV86Segment(c, L.CS, pointer >>> 16);
   c.set(L.EIP, pointer & 0xffff);
   c.set(L.EFL, c.get(L.EFL) & ~(FLAG_TF | FLAG_RF | FLAG_AC | (virtual ? FLAG_VIF : FLAG_IF)));
+  updateMode(c);
 }
 
 /** INT3 (CC): neither IOPL nor redirection counts. */

@@ -4,7 +4,7 @@
  */
 import { type CpuState, EXC_SS, EXC_TS } from '../cpu-state.ts';
 import * as L from '../layout.ts';
-import { readLinear16, readLinear32, writeLinear16, writeLinear32 } from '../linear.ts';
+import { checkAlignment, readLinear16, readLinear32, writeLinear16, writeLinear32 } from '../linear.ts';
 import { DESC_B, DESC_E } from '../mode.ts';
 import { readSeg16, readSeg32 } from '../operands.ts';
 import {
@@ -55,8 +55,10 @@ function framePointer(c: CpuState, bytes: number): number {
       c.raise(EXC_SS, frame.error);
     }
   } else if (last > frame.limit && frame.limit !== 0xffffffff) c.raise(EXC_SS, frame.error);
+  const linear = (frame.base + sp) | 0;
+  if (frame.user !== 0) checkAlignment(c, linear, bytes);
   frame.sp = sp;
-  return (frame.base + sp) | 0;
+  return linear;
 }
 
 export function push16(c: CpuState, value: number): void {
