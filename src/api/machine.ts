@@ -92,6 +92,7 @@ export class Machine {
       config,
       characters: { open: [] },
       log: new EventLog(config.logItems, config.logFile),
+      gdbserver: async () => 'gdb is served by the program, not by a machine in a program\n',
       quit: () => void this.close(),
     });
     this.#hmp = new Hmp({ machine: core, host });

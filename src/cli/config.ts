@@ -64,6 +64,8 @@ export interface Config {
   bootMenuWaitMs: number | undefined;
   name: string | undefined;
   uuid: Uint8Array | undefined;
+  /** Device that gdb comes in by. */
+  gdb: string | undefined;
   pidFile: string | undefined;
   logItems: Set<string>;
   logFile: string | undefined;
@@ -106,6 +108,7 @@ export function emptyConfig(): Config {
     bootMenuWaitMs: undefined,
     name: undefined,
     uuid: undefined,
+    gdb: undefined,
     pidFile: undefined,
     logItems: new Set(),
     logFile: undefined,

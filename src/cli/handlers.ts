@@ -1,4 +1,5 @@
 /** What the options with an argument of some grammar do. One function an option; messages are QEMU 7.2's. */
+import { parseGdbDevice } from './gdb.ts';
 import { type CharDescription, parseCharSpec } from '../host/chardev/spec.ts';
 import {
   CPUS,
@@ -262,6 +263,13 @@ export const setUuid: Handler = (config, value, where) => {
     throw new UsageError(`${where}: failed to parse UUID string: wrong format`);
   }
   config.uuid = Uint8Array.from(Buffer.from(value.replaceAll('-', ''), 'hex'));
+};
+
+export const setGdb: Handler = (config, value, where) => {
+  if (value !== 'none' && parseGdbDevice(value) === undefined) {
+    throw new UsageError(`${where}: '${value}' is not a valid char driver`);
+  }
+  config.gdb = value === 'none' ? undefined : value;
 };
 
 export const setLog: Handler = (config, value) => {

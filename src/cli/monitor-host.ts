@@ -17,10 +17,17 @@ export interface MonitorHostOptions {
   readonly config: Config;
   readonly characters: Pick<Characters, 'open'>;
   readonly log: EventLog;
+  readonly gdbserver: (device: string | undefined) => Promise<string>;
   readonly quit: () => void;
 }
 
-export function createMonitorHost({ config, characters, log, quit }: MonitorHostOptions): MonitorHost {
+export function createMonitorHost({
+  config,
+  characters,
+  log,
+  gdbserver,
+  quit,
+}: MonitorHostOptions): MonitorHost {
   return {
     version: `ambervm ${VERSION}`,
     name: config.name,
@@ -40,6 +47,7 @@ export function createMonitorHost({ config, characters, log, quit }: MonitorHost
     setLog: (items) => log.set(items),
     logHelp: logItemsHelp,
     completeFile,
+    gdbserver,
     quit,
   };
 }

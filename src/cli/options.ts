@@ -2,6 +2,7 @@
  * The options, one table: name, argument, help, what it does. Grammar, names and messages are QEMU's; what is accepted
  * without effect is listed in IGNORED, everything else is an error.
  */
+import { DEFAULT_GDB_DEVICE } from './gdb.ts';
 import { type Config, emptyConfig } from './config.ts';
 import { parseDrive, simpleDrive } from './drives.ts';
 import { UsageError } from './grammar.ts';
@@ -189,6 +190,12 @@ const DEBUG: OptionGroup = {
       help: 'what follows such an event',
       handler: set.setAction,
     },
+    { name: 'gdb', argument: 'dev', help: 'gdb server: tcp::PORT or unix:PATH', handler: set.setGdb },
+    {
+      name: 's',
+      help: 'short for -gdb tcp::1234',
+      handler: (config) => set.setGdb(config, DEFAULT_GDB_DEVICE, '-s'),
+    },
     { name: 'd', argument: 'item,…', help: 'log these items (-d help for a list)', handler: set.setLog },
     { name: 'D', argument: 'file', help: 'log to this file instead of stderr', handler: text('logFile') },
     {
@@ -245,8 +252,6 @@ const REFUSED: OptionGroup = {
       handler: set.refuse('there is no VNC server yet'),
     },
     { name: 'qmp', argument: 'dev', help: 'QMP monitor', handler: set.refuse('there is no QMP yet') },
-    { name: 'gdb', argument: 'dev', help: 'gdb server', handler: set.refuse('there is no gdb server yet') },
-    { name: 's', help: 'gdb server on port 1234', handler: set.refuse('there is no gdb server yet') },
     {
       name: 'blockdev',
       argument: 'node',

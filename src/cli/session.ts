@@ -7,6 +7,7 @@ import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
 import type { Characters } from './characters.ts';
 import type { Config } from './config.ts';
+import { GdbControl } from './gdb.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
 import { VERSION } from './version.ts';
@@ -23,6 +24,7 @@ export interface SessionOptions {
 
 export class Session {
   readonly #options: SessionOptions;
+  #gdb: GdbControl | undefined;
   readonly #done: Promise<number>;
   #finish: (code: number) => void = () => {};
   #fail: (error: unknown) => void = () => {};
@@ -56,6 +58,7 @@ export class Session {
         for (const line of notices) notice(line);
       }
       this.#startMonitors(log);
+      if (config.gdb !== undefined) await this.#gdb?.start(config.gdb);
       characters.start();
       if (!config.startPaused) machine.start();
       const code = await this.#done;
@@ -63,6 +66,7 @@ export class Session {
       return code;
     } finally {
       removeSignals();
+      await this.#gdb?.close();
       log.close();
       if (config.pidFile !== undefined) await rm(config.pidFile, { force: true });
     }
@@ -71,8 +75,12 @@ export class Session {
   /** All monitors work on one machine with one state: sticky formats, keys held. */
   #startMonitors(log: EventLog): void {
     const { config, machine, characters } = this.#options;
-    const host = createMonitorHost({ config, characters, log, quit: () => this.finish(0) });
+    const quit = () => this.finish(0);
+    const gdb = new GdbControl(() => ({ machine, hmp, quit, onFault: (error) => this.#fail(error) }));
+    const gdbserver = (device: string | undefined) => gdb.command(device);
+    const host = createMonitorHost({ config, characters, log, gdbserver, quit });
     const hmp = new Hmp({ machine, host });
+    this.#gdb = gdb;
     for (const { backend, muxed } of characters.monitors) {
       new MonitorLink({ hmp, version: VERSION, backend, muxed, onFault: (error) => this.#fail(error) });
     }

@@ -22,7 +22,7 @@ import type { Uart16550 } from '../devices/uart16550.ts';
 import type { Vga } from '../devices/vga/vga.ts';
 import { Board } from './board/pc-i440fx.ts';
 import { finishCpuLoad, finishCpuSave } from './cpu-section.ts';
-import type { Cpu } from './cpu/cpu.ts';
+import type { Cpu, StopReason } from './cpu/cpu.ts';
 import { type DiskHost, MachineDisk } from './disk.ts';
 import { Emitter } from './emitter.ts';
 import type { PhysicalMemory } from './memory.ts';
@@ -311,6 +311,7 @@ export class Machine {
       const left = this.#draining ? Number.POSITIVE_INFINITY : this.#target - this.cpu.instructions;
       const stop = this.#stretch(Math.min(left, this.#stretchLength()));
       if (stop === 'triple-fault') this.#requestReset('guest');
+      else if (stop === 'debug') this.#setState('debug');
       else if (stop === 'halt') {
         // Idle time comes after the instruction asked for: where a run stops does not depend on the host.
         if (this.#isDone()) return undefined;
@@ -327,7 +328,7 @@ export class Machine {
     return this.#snapshots.absentGroups > 0 ? SLICE_LOADING_NS : SLICE_NS;
   }
 
-  #stretch(budget: number): 'budget' | 'halt' | 'triple-fault' {
+  #stretch(budget: number): StopReason {
     if (this.clock.icount !== undefined) return this.cpu.run(budget);
     const before = this.cpu.instructions;
     const start = this.options.host.now();
@@ -451,7 +452,7 @@ export class Machine {
    */
   async #drainVirtual(): Promise<void> {
     const before = this.#state;
-    const mayRun = before === 'running' || before === 'paused';
+    const mayRun = before === 'running' || before === 'paused' || before === 'debug';
     if (mayRun && this.#inFlight > 0) {
       this.#draining = true;
       this.#state = 'running';
@@ -486,7 +487,7 @@ export class Machine {
       await this.#halt();
       await this.#drain();
       const after = this.#state === 'running' || this.#state === before ? before : this.#state;
-      this.#stateBeforeSave = after === 'internal-error' ? 'paused' : after;
+      this.#stateBeforeSave = after === 'internal-error' || after === 'debug' ? 'paused' : after;
       this.#state = state;
       try {
         return await action();
@@ -581,7 +582,7 @@ export class Machine {
   #ramFailed(error: MigrationError): void {
     this.#ramFailure ??= error;
     this.board.cpu.endRun();
-    if (this.#state === 'running' || this.#state === 'paused') this.#setState('internal-error');
+    if (['running', 'paused', 'debug'].includes(this.#state)) this.#setState('internal-error');
     this.#events.emit('io-error', { device: 'vmstate', operation: 'read', error });
   }
 

@@ -3,6 +3,8 @@ export type RunState =
   | 'prelaunch'
   | 'running'
   | 'paused'
+  /** A debugger's breakpoint, watchpoint or single step. */
+  | 'debug'
   | 'save-vm'
   | 'restore-vm'
   | 'suspended'
@@ -15,6 +17,7 @@ export type RunState =
 const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
   prelaunch: ['running', 'paused', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch'],
   running: [
+    'debug',
     'paused',
     'save-vm',
     'restore-vm',
@@ -25,9 +28,10 @@ const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
     'guest-panicked',
     'prelaunch',
   ],
-  paused: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused', 'internal-error'],
-  'save-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
-  'restore-vm': ['running', 'paused', 'prelaunch', 'suspended', 'shutdown'],
+  paused: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused', 'internal-error', 'debug'],
+  debug: ['running', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch', 'paused', 'internal-error', 'debug'],
+  'save-vm': ['running', 'paused', 'debug', 'prelaunch', 'suspended', 'shutdown'],
+  'restore-vm': ['running', 'paused', 'debug', 'prelaunch', 'suspended', 'shutdown'],
   suspended: ['running', 'paused', 'save-vm', 'restore-vm', 'shutdown', 'prelaunch'],
   shutdown: ['paused', 'prelaunch', 'restore-vm', 'running', 'shutdown'],
   'io-error': ['running', 'paused', 'restore-vm', 'shutdown', 'prelaunch'],

@@ -22,6 +22,8 @@ export interface MonitorHost {
   logHelp(): string;
   /** Names that begin with `prefix`, folders with a trailing slash. */
   completeFile(prefix: string): readonly string[];
+  /** Starts a gdb server, moves it, or stops it (`none`); returns what to print. */
+  gdbserver(device: string | undefined): Promise<string>;
   /** Ends the program in order. */
   quit(): void;
 }

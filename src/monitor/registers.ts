@@ -58,14 +58,28 @@ function translatePae(cr3: number, linear: number, read: (address: number) => nu
 
 const PAGE = 4096;
 
-/** Bytes at a linear address; undefined where a page is not mapped. */
+/** Bytes at a linear address; false where a page is not mapped. */
 export function readVirtual(cpu: CpuState, linear: number, target: Uint8Array): boolean {
+  return eachPage(cpu, linear, target, (physical, part) => cpu.mem.read(physical, part));
+}
+
+/** Writes bytes at a linear address, page protection aside; false where a page is not mapped. */
+export function writeVirtual(cpu: CpuState, linear: number, source: Uint8Array): boolean {
+  return eachPage(cpu, linear, source, (physical, part) => cpu.mem.write(physical, part));
+}
+
+function eachPage(
+  cpu: CpuState,
+  linear: number,
+  target: Uint8Array,
+  action: (physical: number, part: Uint8Array) => void,
+): boolean {
   for (let done = 0; done < target.length; ) {
     const at = (linear + done) >>> 0;
     const length = Math.min(target.length - done, PAGE - (at & (PAGE - 1)));
     const physical = debugTranslate(cpu, at);
     if (physical === undefined) return false;
-    cpu.mem.read(physical, target.subarray(done, done + length));
+    action(physical, target.subarray(done, done + length));
     done += length;
   }
   return true;

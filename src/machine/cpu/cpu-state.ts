@@ -18,6 +18,7 @@ import {
   FLAG_ZF,
 } from './eflags.ts';
 import type { PhysicalMemory } from '../memory.ts';
+import { HostBreakpoints } from './host-breakpoints.ts';
 import * as L from './layout.ts';
 import { CPU_MODELS, type CpuModel } from './system/cpu-models.ts';
 
@@ -119,6 +120,8 @@ export class CpuState {
   readonly view: DataView;
   readonly cold: ColdRegisters;
   bus: CpuBus;
+  /** Those of a debugger outside. */
+  readonly breakpoints = new HostBreakpoints();
 
   /** Vector and error code of the fault in flight; error -1: none is pushed. */
   faultVector = 0;

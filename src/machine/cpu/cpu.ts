@@ -9,11 +9,13 @@ import { type Decoded, decode, newDecoded } from './decoder.ts';
 import { FLAG_IF, FLAG_RF, FLAG_TF } from './eflags.ts';
 import { HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
 import { HandlerIndex } from './handler-index.ts';
+import type { Watchpoint } from './host-breakpoints.ts';
 import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
 import {
   checkAlignment,
   dropWriteTags,
+  noteWatched,
   probeRead,
   probeWrite,
   readLinear16,
@@ -52,7 +54,8 @@ interface Crossing {
   readonly length: number;
 }
 
-export type StopReason = 'budget' | 'halt' | 'triple-fault';
+/** `debug`: a breakpoint or watchpoint of a debugger outside (breakpoints.hit). */
+export type StopReason = 'budget' | 'halt' | 'triple-fault' | 'debug';
 
 type RunFunction = (rec: number, count: number) => number;
 
@@ -167,6 +170,13 @@ export class Cpu extends CpuState {
     this.set(L.ICNT, 1);
   }
 
+  /** Breakpoints and watchpoints of a debugger outside, instead of those before; see {@link HostBreakpoints}. */
+  setBreakpoints(addresses: Iterable<number>, watchpoints: readonly Watchpoint[]): void {
+    this.breakpoints.set(addresses, watchpoints);
+    flushTlb(this);
+    this.flushCodeTlb();
+  }
+
   /** Makes run() return at the next instruction boundary: somebody must look at the clock or at a request. */
   endRun(): void {
     this.#returnRequested = true;
@@ -185,6 +195,7 @@ export class Cpu extends CpuState {
     this.#returnRequested = false;
     for (;;) {
       if (this.tripleFault) return 'triple-fault';
+      if (this.breakpoints.hit !== undefined) return 'debug';
       if (this.#takeInterrupt()) continue;
       if (this.halted) return 'halt';
       const left = end - this.#executed;
@@ -196,7 +207,7 @@ export class Cpu extends CpuState {
   /** Takes an NMI or maskable interrupt if one may be taken now. */
   #takeInterrupt(): boolean {
     const request = this.interruptRequest;
-    if (request === 0 || this.inhibitInterrupts !== 0) return false;
+    if (request === 0 || this.inhibitInterrupts !== 0 || this.breakpoints.holdInterrupts) return false;
     if ((request & REQUEST_NMI) !== 0 && !this.nmiMasked) {
       this.interruptRequest &= ~REQUEST_NMI;
       this.nmiMasked = true;
@@ -221,9 +232,11 @@ export class Cpu extends CpuState {
 
   /** One stretch of generated code, or one instruction where each must be looked at. */
   #slice(left: number): void {
+    const breaks = this.breakpoints.codeArmed && this.#breaksInPage();
+    if (breaks && this.breakpoints.stopsAt(this.#linearEip(), this.#executed)) return;
     const inhibited = this.inhibitInterrupts !== 0;
     this.inhibitInterrupts = 0;
-    if ((this.get(L.EFL) & FLAG_TF) !== 0 || debugActive(this) || this.#limitInPage()) {
+    if (breaks || (this.get(L.EFL) & FLAG_TF) !== 0 || debugActive(this) || this.#limitInPage()) {
       this.#carefulStep();
       return;
     }
@@ -291,6 +304,15 @@ export class Cpu extends CpuState {
     const eip = this.get(L.EIP) >>> 0;
     const toPageEnd = 0xfff - ((this.segBase(L.CS) + eip) & 0xfff);
     return eip + toPageEnd > limit;
+  }
+
+  #linearEip(): number {
+    return (this.segBase(L.CS) + this.get(L.EIP)) | 0;
+  }
+
+  /** A debugger has a breakpoint in the page that EIP is in: each instruction must be looked at. */
+  #breaksInPage(): boolean {
+    return this.breakpoints.inPage(this.#linearEip());
   }
 
   /** One instruction with the checks that only rarely matter: CS limit, breakpoints, single step. */
@@ -365,7 +387,7 @@ export class Cpu extends CpuState {
     const page = linear & ~0xfff;
     this.set(L.PAGELIN, page);
     const wholePage = (eip >>> 0) + (0xfff - (linear & 0xfff)) <= limit;
-    if (wholePage) {
+    if (wholePage && !(this.breakpoints.codeArmed && this.breakpoints.inPage(linear))) {
       const slot = this.get(L.XTLBBASE) + ((linear >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
       this.set(slot, page);
       this.set(slot + 4, records);
@@ -587,6 +609,7 @@ export class Cpu extends CpuState {
           const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
           this.mem.noteWrite(address, bytes);
           if (debugActive(this)) debugDataMatch(this, linear, bytes, true);
+          if (this.breakpoints.dataArmed) noteWatched(this, linear, bytes, true);
           if (translation.writable) walkAndFill(this, linear, 1, user);
           return address;
         }
@@ -644,7 +667,9 @@ export class Cpu extends CpuState {
   /** Record for a jump out of the page. Leaves generated code where the next instruction needs a closer look. */
   #lookup(eip: number): number {
     const rec = this.#enter(eip);
-    if (rec !== 0 && this.get(L.MODE) !== L.MODE_F32 && this.#limitInPage()) {
+    if (rec === 0) return 0;
+    const breaks = this.breakpoints.codeArmed && this.#breaksInPage();
+    if (breaks || (this.get(L.MODE) !== L.MODE_F32 && this.#limitInPage())) {
       this.set(L.EXIT_REASON, L.EXIT_JUMP);
       return 0;
     }

@@ -23,7 +23,7 @@ export function walkAndFill(c: CpuState, linear: number, write: number, user: nu
   if ((entry & PAGE_READ) === 0) return physical;
   c.mem.ensurePresent((entry & ~0xfff) >>> 0);
   // While a breakpoint is armed every access takes the slow path, where it is looked at.
-  if (debugActive(c)) return physical;
+  if (debugActive(c) || (c.breakpoints.dataArmed && c.breakpoints.watchesPage(linear))) return physical;
   const address = (entry & ~0xfff) >>> 0;
   const at = slot(linear, user);
   const tag = linear & ~0xfff;
@@ -105,10 +105,16 @@ function writeCrossing(c: CpuState, linear: number, bytes: number, value: number
   for (let i = 0; i < bytes; i++) writeLinear8(c, (linear + i) | 0, value >>> (i * 8), user);
 }
 
+/** An access that a debugger outside watches: the CPU stops behind this instruction. */
+export function noteWatched(c: CpuState, linear: number, bytes: number, write: boolean): void {
+  if (c.breakpoints.notes(linear, bytes, write)) c.endSlice();
+}
+
 /** walkAndFill, and data breakpoints. */
 export function walkForRead(c: CpuState, linear: number, bytes: number, user: number): number {
   const physical = walkAndFill(c, linear, 0, user);
   if (debugActive(c)) debugDataMatch(c, linear, bytes, false);
+  if (c.breakpoints.dataArmed) noteWatched(c, linear, bytes, false);
   return physical;
 }
 
@@ -118,6 +124,7 @@ function walkForWrite(c: CpuState, linear: number, bytes: number, user: number):
   const entry = c.mem.pageMap[physical >>> 12]!;
   if ((entry & PAGE_WRITE) !== 0) c.mem.noteWrite(((entry & ~0xfff) >>> 0) + (physical & 0xfff), bytes);
   if (debugActive(c)) debugDataMatch(c, linear, bytes, true);
+  if (c.breakpoints.dataArmed) noteWatched(c, linear, bytes, true);
   return walkAndFill(c, linear, 1, user);
 }
 

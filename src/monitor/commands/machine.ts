@@ -102,6 +102,13 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     },
   ),
   command(
+    'gdbserver',
+    [arg('string', 'device?')],
+    '[device]',
+    "start gdbserver on given device (default 'tcp::1234'), stop with 'none'",
+    ({ host }, args) => host.gdbserver(args.optional('device')),
+  ),
+  command(
     'log',
     [arg('string', 'items')],
     'item1[,...]',
