@@ -4,7 +4,7 @@
  * page changes. Here the bits are set, counted and looked up by page of a block.
  */
 import type { RamBlock } from '../migration/ram-block.ts';
-import { groupCount, type RamGeometry } from '../migration/ram-layout.ts';
+import { groupCount, groupRange, type RamGeometry } from '../migration/ram-layout.ts';
 import { GUARD_ABSENT, GUARD_SNAPSHOT, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
 
 export class DirtyPages {
@@ -32,6 +32,19 @@ export class DirtyPages {
   markBlockClean(block: number): void {
     const first = this.firstPage(block);
     setBits(this.#memory.guard, first, first + this.#blocks[block]!.sizeBytes / PAGE_BYTES, GUARD_SNAPSHOT);
+  }
+
+  /** Every page of the groups flagged has changed, as far as anybody knows. */
+  markDirty(geometry: RamGeometry, groups: Uint8Array): void {
+    const { guard } = this.#memory;
+    for (let group = 0; group < groups.length; group++) {
+      if (groups[group] === 0) continue;
+      const { block, start, end } = groupRange(geometry, group);
+      const first = this.firstPage(block);
+      for (let page = first + start / PAGE_BYTES; page < first + end / PAGE_BYTES; page++) {
+        guard[page] = guard[page]! & ~GUARD_SNAPSHOT;
+      }
+    }
   }
 
   /** By group of `geometry`: 1 where any page of the group changed. */

@@ -6,16 +6,20 @@
  */
 import type { CompressOptions, SnapshotInfo } from '../block/block-node.ts';
 import {
+  defaultTag,
   delvm,
   listSnapshots,
   loadvm,
   type SavevmResult,
   type SnapshotDisk,
   type SnapshotLists,
+  type SnapshotMoment,
   savevm,
   vmStateNode,
 } from '../migration/savevm.ts';
 import type { MigrationError } from '../migration/errors.ts';
+import { type BackgroundSave, startBackgroundSave } from './background-save.ts';
+import { type Job, type JobOptions, Jobs } from './jobs.ts';
 import type { Ps2Keyboard } from '../devices/ps2-keyboard.ts';
 import type { Ps2Mouse } from '../devices/ps2-mouse.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
@@ -66,6 +70,13 @@ export interface SaveOptions {
   readonly incremental?: boolean;
   /** Write compressed clusters, made in worker threads: smaller, and slower while the guest waits. Default: do not. */
   readonly compress?: 'zlib' | 'zstd' | CompressOptions;
+  /** How it appears in {@link Machine.jobs}. */
+  readonly job?: JobOptions;
+}
+
+export interface BackgroundSaveOptions extends SaveOptions {
+  /** Copies of pages that the guest changes meanwhile, bytes; beyond that it waits. Default 64 MiB. */
+  readonly copyBytes?: number;
 }
 
 export interface LoadOptions {
@@ -73,6 +84,23 @@ export interface LoadOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   /** Run before RAM is read, where the snapshot's layout allows it; default true. */
   readonly lazy?: boolean;
+  /** How it appears in {@link Machine.jobs}. */
+  readonly job?: JobOptions;
+}
+
+/** What the work behind a job is told. */
+function watch(job: Job, onProgress: SaveOptions['onProgress']): Pick<SaveOptions, 'onProgress' | 'signal'> {
+  return {
+    signal: job.signal,
+    onProgress: (done, total) => {
+      job.progress(done, total);
+      onProgress?.(done, total);
+    },
+  };
+}
+
+function compressOptions(how: SaveOptions['compress']): CompressOptions | undefined {
+  return typeof how === 'string' ? { method: how } : how;
 }
 
 /** Disks only: a sector that cannot be read leaves the geometry to the size. */
@@ -91,6 +119,8 @@ export class Machine {
   readonly options: MachineOptions;
   readonly clock: VirtualClock;
   readonly board: Board;
+  /** Snapshots being saved, loaded, deleted. */
+  readonly jobs = new Jobs();
   readonly #snapshots: Snapshots;
   readonly #events = new Emitter<MachineEvents>();
   #state: RunState = 'prelaunch';
@@ -104,6 +134,10 @@ export class Machine {
   #speed = 0.05;
   /** Savevm, loadvm and the like, one after the other. */
   #exclusive: Promise<unknown> = Promise.resolve();
+  #background: BackgroundSave | undefined;
+  #isAsleep = false;
+  /** Host ns spent in slices. */
+  #ranNs = 0;
 
   static async create(options: MachineOptions): Promise<Machine> {
     const drives = await Promise.all(options.drives.map(withFirstSector));
@@ -232,6 +266,8 @@ export class Machine {
 
   /** Stops for good and closes all images. */
   async close(): Promise<void> {
+    this.#background?.job.cancel();
+    await this.#background?.done.catch(() => undefined);
     await this.#halt();
     await this.#drain();
     await this.#snapshots.close();
@@ -272,7 +308,7 @@ export class Machine {
     if (this.#freshlyLoaded) this.#resumeHosts();
     try {
       while (this.#state === 'running' && !this.#stopRequested) {
-        const gate = this.#slice();
+        const gate = this.#background?.room ?? this.#slice();
         if (gate !== undefined) await gate;
         else if (this.#isDone()) break;
         else await host.yield();
@@ -301,8 +337,16 @@ export class Machine {
 
   /** One turn on the event loop. A promise: what to wait for before the next one. */
   #slice(): Promise<void> | undefined {
+    const begin = this.options.host.now();
+    try {
+      return this.#sliceFrom(begin);
+    } finally {
+      this.#ranNs += this.options.host.now() - begin;
+    }
+  }
+
+  #sliceFrom(begin: number): Promise<void> | undefined {
     const { host } = this.options;
-    const begin = host.now();
     do {
       if (this.#resetRequested !== undefined) this.#doReset();
       const gate = this.clock.runTimers();
@@ -318,6 +362,7 @@ export class Machine {
         const wait = this.#idle();
         if (wait !== undefined) return wait;
       }
+      if (this.#background?.room !== undefined) break;
     } while (this.#state === 'running' && !this.#stopRequested && host.now() - begin < this.#sliceLength());
     return undefined;
   }
@@ -374,7 +419,9 @@ export class Machine {
     const { done, wake } = this.options.host.sleep(ms);
     this.#wakeUp = wake;
     if (this.#stopRequested) wake();
+    this.#isAsleep = true;
     await done;
+    this.#isAsleep = false;
     this.#wakeUp = undefined;
     if (this.clock.icount === undefined) return;
     // Idle time passes in real time, but never beyond the deadline: what happens then happens at a time of its own.
@@ -481,23 +528,33 @@ export class Machine {
   #stateBeforeSave: RunState = 'prelaunch';
 
   /** Runs `action` with the machine stopped and drained, then goes on if it ran. */
-  async #stopped<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
+  #stopped<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
+    return this.#oneByOne(() => this.#stop(state, action));
+  }
+
+  /** Runs `action` when all that was asked for before is done, a background save too. */
+  #oneByOne<T>(action: () => Promise<T>): Promise<T> {
     const work = this.#exclusive.then(async () => {
-      const before = this.#state;
-      await this.#halt();
-      await this.#drain();
-      const after = this.#state === 'running' || this.#state === before ? before : this.#state;
-      this.#stateBeforeSave = after === 'internal-error' || after === 'debug' ? 'paused' : after;
-      this.#state = state;
-      try {
-        return await action();
-      } finally {
-        this.#state = this.#ramFailure === undefined ? this.#afterStop(after) : 'internal-error';
-        if (this.#state === 'running') this.#ensureLoop();
-      }
+      await this.#background?.done.catch(() => undefined);
+      return action();
     });
     this.#exclusive = work.catch(() => {});
     return work;
+  }
+
+  async #stop<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
+    const before = this.#state;
+    await this.#halt();
+    await this.#drain();
+    const after = this.#state === 'running' || this.#state === before ? before : this.#state;
+    this.#stateBeforeSave = after === 'internal-error' || after === 'debug' ? 'paused' : after;
+    this.#state = state;
+    try {
+      return await action();
+    } finally {
+      this.#state = this.#ramFailure === undefined ? this.#afterStop(after) : 'internal-error';
+      if (this.#state === 'running') this.#ensureLoop();
+    }
   }
 
   /** A good snapshot was loaded in place of a bad one: the machine waits to be started. */
@@ -515,30 +572,98 @@ export class Machine {
   }
 
   /** Saves the whole machine into its disks. Nothing is changed if it fails. Default tag: vm-YYYYMMDDhhmmss. */
-  async savevm(tag?: string, options: SaveOptions = {}): Promise<SavevmResult> {
+  async savevm(tag: string = this.#newTag(), options: SaveOptions = {}): Promise<SavevmResult> {
     if (this.#state === 'internal-error') throw this.#ramFailure!;
-    return this.#stopped('save-vm', async () => {
-      const ms = this.options.host.wallClock();
-      const moment = {
-        dateSec: Math.floor(ms / 1000),
-        dateNsec: Math.floor((ms % 1000) * 1e6),
-        vmClockNs: Math.floor(this.clock.now()),
-        icount: this.clock.icount === undefined ? -1 : this.cpu.instructions,
-      };
-      const { incremental = true, compress: how, ...rest } = options;
-      const compress = typeof how === 'string' ? { method: how } : how;
-      const disks = this.#snapshotDisks();
-      const node = vmStateNode(disks);
-      const share = await this.#snapshots.saveOptions(node, tag, incremental);
-      const saved = await savevm(this.#migratable(), disks, moment, tag, {
-        ...share,
-        ...rest,
-        ...(compress ? { compress } : {}),
+    const { incremental = true, compress, job: jobOptions, signal, onProgress } = options;
+    return this.jobs.run('snapshot-save', tag, { ...jobOptions, signal }, (job) =>
+      this.#stopped('save-vm', async () => {
+        const disks = this.#snapshotDisks();
+        const node = vmStateNode(disks);
+        const share = await this.#snapshots.saveOptions(node, tag, incremental);
+        const saved = await savevm(this.#migratable(), disks, this.#moment(), tag, {
+          ...share,
+          ...watch(job, onProgress),
+          ...(compress === undefined ? {} : { compress: compressOptions(compress)! }),
+        });
+        await this.#snapshots.saved(node, saved.info, saved.index);
+        finishCpuSave(this.cpu);
+        return saved;
+      }),
+    );
+  }
+
+  /**
+   * savevm of this instant while the guest runs on: it stops for the device state only (docs/snapshots.md). Resolves when
+   * it runs on; {@link BackgroundSave.done} when the snapshot is there. What comes next (savevm, loadvm, delvm) waits for
+   * that; `close` cancels it.
+   */
+  async savevmInBackground(
+    tag: string = this.#newTag(),
+    options: BackgroundSaveOptions = {},
+  ): Promise<BackgroundSave> {
+    if (this.#state === 'internal-error') throw this.#ramFailure!;
+    const { incremental = true, compress, copyBytes, job: jobOptions, signal, onProgress } = options;
+    return new Promise((resolve, reject) => {
+      const work = this.jobs.run('snapshot-save', tag, { ...jobOptions, signal }, async (job) => {
+        const watched = this.jobs.on('change', (changed) => {
+          if (changed === job && job.status === 'running' && job.totalBytes > 0)
+            onProgress?.(job.currentBytes, job.totalBytes);
+        });
+        try {
+          const save = await this.#oneByOne(async () => {
+            const how = { incremental, compress: compressOptions(compress), copyBytes };
+            this.#background = await startBackgroundSave(this.#backgroundHost(), job, how);
+            return this.#background;
+          });
+          resolve(save);
+          try {
+            return await save.done;
+          } finally {
+            if (this.#background === save) this.#background = undefined;
+          }
+        } finally {
+          watched();
+        }
       });
-      await this.#snapshots.saved(node, saved.info, saved.index);
-      finishCpuSave(this.cpu);
-      return saved;
+      // Before the instant: it cannot be begun. Behind it whoever wants to know awaits `done`.
+      work.catch(reject);
     });
+  }
+
+  #backgroundHost(): Parameters<typeof startBackgroundSave>[0] {
+    const { host } = this.options;
+    return {
+      host,
+      memory: this.memory,
+      snapshots: this.#snapshots,
+      machine: () => this.#migratable(),
+      disks: () => this.#snapshotDisks(),
+      moment: () => this.#moment(),
+      stopped: async (action) => {
+        const begin = host.now();
+        await this.#stop('save-vm', action);
+        return host.now() - begin;
+      },
+      cpuSaved: () => finishCpuSave(this.cpu),
+      isBusy: () => this.#loop !== undefined && !this.#isAsleep,
+      ranNs: () => this.#ranNs,
+      endRun: () => this.cpu.endRun(),
+    };
+  }
+
+  /** QEMU's tag for a snapshot without a name. */
+  #newTag(): string {
+    return defaultTag(Math.floor(this.options.host.wallClock() / 1000));
+  }
+
+  #moment(): SnapshotMoment {
+    const ms = this.options.host.wallClock();
+    return {
+      dateSec: Math.floor(ms / 1000),
+      dateNsec: Math.floor((ms % 1000) * 1e6),
+      vmClockNs: Math.floor(this.clock.now()),
+      icount: this.clock.icount === undefined ? -1 : this.cpu.instructions,
+    };
   }
 
   /**
@@ -547,23 +672,31 @@ export class Machine {
    */
   async loadvm(
     tag: string,
-    { lazy = true, ...options }: LoadOptions = {},
+    { lazy = true, job: jobOptions, signal, onProgress }: LoadOptions = {},
   ): Promise<{ readonly info: SnapshotInfo; readonly notices: readonly string[] }> {
-    return this.#stopped('restore-vm', async () => {
-      let keepsCode = false;
-      const loaded = await loadvm(this.#migratable(), this.#snapshotDisks(), tag, async (node, info) => {
-        const prepared = await this.#snapshots.prepare(node, info, lazy, options);
-        keepsCode = prepared.keepsCode;
-        return prepared;
-      });
-      this.#ramFailure = undefined;
-      this.board.afterLoad();
-      finishCpuLoad(this.cpu, this.board.apic, keepsCode);
-      this.#freshlyLoaded = true;
-      await this.#snapshots.loaded();
-      this.#events.emit('loaded', { tag: loaded.info.tag });
-      return { info: loaded.info, notices: loaded.notices };
+    return this.jobs.run('snapshot-load', tag, { ...jobOptions, signal }, (job) =>
+      this.#stopped('restore-vm', () => this.#load(tag, lazy, watch(job, onProgress))),
+    );
+  }
+
+  async #load(
+    tag: string,
+    lazy: boolean,
+    options: Pick<LoadOptions, 'signal' | 'onProgress'>,
+  ): Promise<{ readonly info: SnapshotInfo; readonly notices: readonly string[] }> {
+    let keepsCode = false;
+    const loaded = await loadvm(this.#migratable(), this.#snapshotDisks(), tag, async (node, info) => {
+      const prepared = await this.#snapshots.prepare(node, info, lazy, options);
+      keepsCode = prepared.keepsCode;
+      return prepared;
     });
+    this.#ramFailure = undefined;
+    this.board.afterLoad();
+    finishCpuLoad(this.cpu, this.board.apic, keepsCode);
+    this.#freshlyLoaded = true;
+    await this.#snapshots.loaded();
+    this.#events.emit('loaded', { tag: loaded.info.tag });
+    return { info: loaded.info, notices: loaded.notices };
   }
 
   /** Groups of RAM pages (15 as a rule) that the last loadvm has still to bring in, behind the running guest. */
@@ -581,18 +714,21 @@ export class Machine {
   /** RAM of the snapshot being loaded is bad or unreadable: not one more instruction. */
   #ramFailed(error: MigrationError): void {
     this.#ramFailure ??= error;
+    this.#background?.job.cancel();
     this.board.cpu.endRun();
     if (['running', 'paused', 'debug'].includes(this.#state)) this.#setState('internal-error');
     this.#events.emit('io-error', { device: 'vmstate', operation: 'read', error });
   }
 
   /** Whether there was such a snapshot. */
-  async delvm(tag: string): Promise<boolean> {
-    return this.#stopped('save-vm', async () => {
-      // What is still to be read may lie in the clusters that go. If it cannot be read, so be it: the machine has stopped.
-      await this.#snapshots.finish().catch(() => undefined);
-      return delvm(this.#snapshotDisks(), tag);
-    });
+  async delvm(tag: string, options: JobOptions = {}): Promise<boolean> {
+    return this.jobs.run('snapshot-delete', tag, options, () =>
+      this.#stopped('save-vm', async () => {
+        // What is still to be read may lie in the clusters that go. If it cannot be read, so be it: the machine has stopped.
+        await this.#snapshots.finish().catch(() => undefined);
+        return delvm(this.#snapshotDisks(), tag);
+      }),
+    );
   }
 
   listSnapshots(): SnapshotLists {

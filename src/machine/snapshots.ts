@@ -26,9 +26,10 @@ import type { MigratableMachine } from '../migration/machine.ts';
 import { ramGeometry, sameGeometry } from '../migration/ram-layout.ts';
 import type { SaveVmStateOptions } from '../migration/save-vmstate.ts';
 import { vmStateSource } from '../migration/savevm.ts';
-import type { RamIndex } from '../migration/trailer.ts';
+import { isUsableParent, type RamIndex } from '../migration/trailer.ts';
 import type { IsZero } from '../migration/zero-page.ts';
 import { DirtyPages } from './dirty-pages.ts';
+import type { FrozenRam } from './frozen-ram.ts';
 import type { HostServices } from './host-services.ts';
 import { GUARD_ABSENT, GUARD_DISPLAY, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
 import { UndoJournal } from './undo-journal.ts';
@@ -46,6 +47,9 @@ interface Base extends RamBase {
   /** Decoded, once it has been loaded. */
   readonly opened: OpenSnapshot | undefined;
 }
+
+/** A snapshot that the machine stands on, for a save to share with. */
+export type ParentBase = Pick<Base, 'handle' | 'index'>;
 
 export interface SnapshotsOptions {
   readonly memory: PhysicalMemory;
@@ -105,14 +109,7 @@ export class Snapshots {
     tag: string | undefined,
     incremental: boolean,
   ): Promise<SaveVmStateOptions> {
-    const { crc32, allocate, release } = this.#o.host;
-    const isZero = (this.#isZero ??= this.#o.host.isZero ?? zeroScan(this.#o.memory.memory));
-    const common = {
-      ...(crc32 ? { crc32 } : {}),
-      isZero,
-      ...(allocate ? { allocate } : {}),
-      ...(release ? { release } : {}),
-    };
+    const common = this.#hostOptions();
     const base = incremental ? this.#usableBase(node) : undefined;
     // Absent pages are clean: an incremental save shares them. But not from a snapshot that this save replaces.
     const replaces = node.listSnapshots().some((info) => info.tag === tag);
@@ -121,6 +118,62 @@ export class Snapshots {
     const dirty = this.dirty.dirtyGroups(base.index.geometry);
     const isDirty = (group: number): boolean => dirty[group] !== 0;
     return { ...common, parent: { idOrTag: base.handle.info.id, index: base.index, isDirty } };
+  }
+
+  #hostOptions(): SaveVmStateOptions {
+    const { crc32, allocate, release } = this.#o.host;
+    return {
+      ...(crc32 ? { crc32 } : {}),
+      isZero: this.isZero,
+      ...(allocate ? { allocate } : {}),
+      ...(release ? { release } : {}),
+    };
+  }
+
+  get isZero(): IsZero {
+    this.#isZero ??= this.#o.host.isZero ?? zeroScan(this.#o.memory.memory);
+    return this.#isZero;
+  }
+
+  /** What a background save into `node` can share. The guest may run: what has to be read for the save is read here. */
+  async backgroundBase(
+    node: SnapshotNode,
+    tag: string,
+    incremental: boolean,
+  ): Promise<ParentBase | undefined> {
+    const replaces = node.listSnapshots().some((info) => info.tag === tag);
+    if (!incremental || replaces || this.#usableBase(node) === undefined) await this.finish();
+    return incremental ? this.#usableBase(node) : undefined;
+  }
+
+  /**
+   * The instant of a background save, with the machine stopped: marks what is to be saved, and everything as clean.
+   * `undo`: there will be no snapshot; what had changed before has changed still.
+   */
+  freeze(
+    base: ParentBase | undefined,
+    ram: FrozenRam,
+    unitBytes: number,
+  ): { readonly options: SaveVmStateOptions; readonly undo: () => void } {
+    const geometry = ramGeometry(this.#o.machine().ramBlocks, unitBytes);
+    const parent = base !== undefined && isUsableParent(base.index, geometry) ? base : undefined;
+    const dirty = this.dirty.dirtyGroups(geometry);
+    const isDirty = (group: number): boolean => dirty[group] !== 0;
+    const knowsClean = parent !== undefined || this.#fresh;
+    ram.freeze(knowsClean ? isDirty : () => true);
+    this.#journal.stop();
+    this.dirty.markAllClean();
+    const options: SaveVmStateOptions = {
+      ...this.#hostOptions(),
+      ...(parent ? { parent: { idOrTag: parent.handle.info.id, index: parent.index, isDirty } } : {}),
+      ...(parent === undefined && knowsClean ? { isUntouched: (group) => dirty[group] === 0 } : {}),
+    };
+    return { options, undo: () => this.dirty.markDirty(geometry, dirty) };
+  }
+
+  /** After a background save that succeeded: what changed since its instant is known. */
+  savedInBackground(node: SnapshotNode, info: SnapshotInfo, index: RamIndex): Promise<void> {
+    return this.#standOn(node, info, index);
   }
 
   /** Before the first save, untouched RAM need not be looked at. */

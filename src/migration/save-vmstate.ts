@@ -29,7 +29,21 @@ export interface ParentVmState {
   readonly isDirty: (group: number) => boolean;
 }
 
+/** RAM as it was at an instant, while the guest goes on changing it (background save). */
+export interface RamView {
+  /** Whether all of a group was zero; asked once. */
+  isZero(group: number): boolean;
+  /** Frames a group as buildUnit does; asked once. */
+  build(group: number, target: Uint8Array, at: number): void;
+  /** A group that the guest has changed since, and that should be built soon; maybe one that was built already. */
+  nextUrgent(): number | undefined;
+  /** To be asked now and then: what to wait for, so that the guest gets its share of time. */
+  turn(): Promise<void> | undefined;
+}
+
 export interface SaveVmStateOptions {
+  /** RAM to be saved in place of what the machine has now; needs `devicePart`. */
+  readonly view?: RamView;
   readonly isZero?: IsZero;
   readonly crc32?: Crc32;
   readonly parent?: ParentVmState;
@@ -69,7 +83,7 @@ export async function saveVmState(
   const tail = encodeTail(machine, options.devicePart);
   const parent =
     options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
-  const groups = groupsWithUnits(machine, geometry, parent, options);
+  const groups = await groupsWithUnits(machine, geometry, parent, options);
   const sameHead = parent !== undefined && hasSameZeroGroups(parent.index, groups);
   const head = sameHead
     ? undefined
@@ -79,7 +93,7 @@ export async function saveVmState(
   try {
     if (head !== undefined) await queue.writeWhole(0, head, crc32);
     else await shareHead(parent!, index, queue);
-    await writeRam(machine, parent, index, groups.list, queue, crc32);
+    await writeRam(machine, parent, index, groups.list, queue, { crc32, view: options.view });
     writeTrailer(tail, index, crc32);
     await queue.writeTail(tailOffset(index), tail.bytes());
     await queue.drain();
@@ -93,15 +107,23 @@ export async function saveVmState(
 }
 
 function encodeTail(machine: MigratableMachine, devicePart: Uint8Array | undefined): ByteWriter {
-  for (const device of machine.devices) device.beforeSave?.();
   const tail = new ByteWriter(256 * 1024);
   writeRamEnd(tail);
-  if (devicePart !== undefined) {
-    tail.write(devicePart);
-    return tail;
-  }
-  writeEnd(tail, writeDeviceSections(tail, machine.devices, RAM_SECTION_ID + 1));
+  if (devicePart !== undefined) tail.write(devicePart);
+  else writeDevices(tail, machine);
   return tail;
+}
+
+/** Device sections, end and description of the machine as it is now; see {@link SaveVmStateOptions.devicePart}. */
+export function encodeDevices(machine: MigratableMachine): Uint8Array {
+  const writer = new ByteWriter(256 * 1024);
+  writeDevices(writer, machine);
+  return writer.bytes();
+}
+
+function writeDevices(writer: ByteWriter, machine: MigratableMachine): void {
+  for (const device of machine.devices) device.beforeSave?.();
+  writeEnd(writer, writeDeviceSections(writer, machine.devices, RAM_SECTION_ID + 1));
 }
 
 interface Groups {
@@ -111,12 +133,12 @@ interface Groups {
   readonly flags: Uint8Array;
 }
 
-function groupsWithUnits(
+async function groupsWithUnits(
   machine: MigratableMachine,
   geometry: RamGeometry,
   parent: ParentVmState | undefined,
-  { isZero = isZeroRange, isUntouched }: SaveVmStateOptions,
-): Groups {
+  { isZero = isZeroRange, isUntouched, signal, view }: SaveVmStateOptions,
+): Promise<Groups> {
   const flags = new Uint8Array(groupCount(geometry));
   let count = 0;
   for (let group = 0; group < flags.length; group++) {
@@ -125,6 +147,11 @@ function groupsWithUnits(
       used = parent.index.unitOfGroup[group] !== 0;
     } else if (isUntouched?.(group, geometry)) {
       used = false;
+    } else if (view !== undefined) {
+      if (signal?.aborted) throw new MigrationError('cancelled', 'savevm was cancelled');
+      const turn = view.turn();
+      if (turn !== undefined) await turn;
+      used = !view.isZero(group);
     } else {
       const { block, start, end } = groupRange(geometry, group);
       used = !isZero(machine.ramBlocks[block]!.bytes, start, end - start);
@@ -167,9 +194,10 @@ async function writeRam(
   index: RamIndex,
   groups: Uint32Array,
   queue: WriteQueue,
-  crc32: Crc32,
+  { crc32, view }: { readonly crc32: Crc32; readonly view: RamView | undefined },
 ): Promise<void> {
   const { unitBytes } = index.geometry;
+  const changed: number[] = [];
   const shared: number[] = [];
   const from: number[] = [];
   for (const group of groups) {
@@ -181,12 +209,45 @@ async function writeRam(
       from.push(parentUnit);
       continue;
     }
+    if (view !== undefined) {
+      changed.push(group);
+      continue;
+    }
     const at = await queue.reserve(unit);
     buildUnit(index.geometry, machine.ramBlocks, group, queue.staging, at);
     index.checksums[unit] = crc32(queue.staging.subarray(at, at + unitBytes));
   }
+  if (view !== undefined) await writeView(view, index, changed, queue, crc32);
   await queue.flush();
   if (parent) await queue.share(shared, parent.idOrTag, from);
+}
+
+/** In the order of the groups, but for those that the guest changes: the sooner they are built, the fewer copies. */
+async function writeView(
+  view: RamView,
+  index: RamIndex,
+  groups: readonly number[],
+  queue: WriteQueue,
+  crc32: Crc32,
+): Promise<void> {
+  const { unitBytes } = index.geometry;
+  const left = new Uint8Array(index.unitOfGroup.length);
+  for (const group of groups) left[group] = 1;
+  const write = async (group: number): Promise<void> => {
+    if (left[group] === 0) return;
+    left[group] = 0;
+    const unit = index.unitOfGroup[group]!;
+    const at = await queue.reserve(unit);
+    view.build(group, queue.staging, at);
+    index.checksums[unit] = crc32(queue.staging.subarray(at, at + unitBytes));
+    const turn = view.turn();
+    if (turn !== undefined) await turn;
+  };
+  for (const group of groups) {
+    for (let urgent = view.nextUrgent(); urgent !== undefined; urgent = view.nextUrgent())
+      await write(urgent);
+    await write(group);
+  }
 }
 
 /** Gathers units into large writes and keeps a few of them in flight. */

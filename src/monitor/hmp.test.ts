@@ -72,7 +72,7 @@ describe('words as QEMU says them', () => {
     ['p $bogus', 'unknown register\nTry "help p" for more information\n'],
     [
       'help savevm',
-      'savevm [-z] tag -- save a VM snapshot (-z: compressed). If no tag is provided, a new snapshot is created\n',
+      'savevm [-b] [-z] tag -- save a VM snapshot (-b: while the guest runs, -z: compressed). If no tag is provided, a new snapshot is created\n',
     ],
     ['help quit', 'quit|q  -- quit the emulator\n'],
     ['help info status', 'info status  -- show the current VM status (running|paused)\n'],

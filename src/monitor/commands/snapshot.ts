@@ -4,11 +4,13 @@ import { argument as arg, type Command, command } from '../command.ts';
 export const SNAPSHOT_COMMANDS: readonly Command[] = [
   command(
     'savevm',
-    [arg('flag', 'z'), arg('snapshot', 'name?')],
-    '[-z] tag',
-    'save a VM snapshot (-z: compressed). If no tag is provided, a new snapshot is created',
+    [arg('flag', 'b'), arg('flag', 'z'), arg('snapshot', 'name?')],
+    '[-b] [-z] tag',
+    'save a VM snapshot (-b: while the guest runs, -z: compressed). If no tag is provided, a new snapshot is created',
     async ({ machine }, args) => {
-      await machine.savevm(args.optional('name'), args.flag('z') ? { compress: {} } : {});
+      const options = args.flag('z') ? { compress: {} } : {};
+      if (args.flag('b')) await machine.savevmInBackground(args.optional('name'), options);
+      else await machine.savevm(args.optional('name'), options);
       return undefined;
     },
   ),
