@@ -34,9 +34,14 @@ export function mapChain(first: BlockNode): BlockNode {
   return isLayer(first) && first.backing !== undefined ? new ChainMap(first) : first;
 }
 
+/** The image itself, without the map over what lies below it. */
+export function firstLayer(node: BlockNode): BlockNode {
+  return node instanceof ChainMap ? node.layers[0]! : node;
+}
+
 class ChainMap implements BlockNode {
   readonly backing: BlockNode | undefined;
-  readonly #layers: readonly BlockNode[];
+  readonly layers: readonly BlockNode[];
   readonly #chunks = new Map<number, Uint16Array>();
 
   constructor(first: Layer) {
@@ -45,24 +50,24 @@ class ChainMap implements BlockNode {
       layers.push(node);
       node = isLayer(node) ? node.backing : undefined;
     }
-    this.#layers = layers;
+    this.layers = layers;
     this.backing = first.backing;
   }
 
   get filename(): string {
-    return this.#layers[0]!.filename;
+    return this.layers[0]!.filename;
   }
 
   get format(): string {
-    return this.#layers[0]!.format;
+    return this.layers[0]!.format;
   }
 
   get sizeBytes(): number {
-    return this.#layers[0]!.sizeBytes;
+    return this.layers[0]!.sizeBytes;
   }
 
   get readOnly(): boolean {
-    return this.#layers[0]!.readOnly;
+    return this.layers[0]!.readOnly;
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
@@ -75,7 +80,7 @@ class ChainMap implements BlockNode {
       next = Math.min(next, end);
       const piece = target.subarray(at - offset, next - offset);
       if (where === ZEROES) piece.fill(0);
-      else parts.push(this.#layers[where - FIRST_LAYER]!.read(at, piece));
+      else parts.push(this.layers[where - FIRST_LAYER]!.read(at, piece));
       at = next;
     }
     if (parts.length === 1) return parts[0];
@@ -106,7 +111,7 @@ class ChainMap implements BlockNode {
   }
 
   async #search(start: number, length: number): Promise<number> {
-    for (const [i, layer] of this.#layers.entries()) {
+    for (const [i, layer] of this.layers.entries()) {
       // Behind the end of an image the chain reads zero, whatever lies below.
       if (layer.sizeBytes <= start) return ZEROES;
       // It ends within the grain: the image above knows how to read over that edge. Never so for the first one.
@@ -118,19 +123,19 @@ class ChainMap implements BlockNode {
   }
 
   write(offset: number, source: Uint8Array): Promise<void> {
-    return this.#layers[0]!.write(offset, source);
+    return this.layers[0]!.write(offset, source);
   }
 
   writeZeroes(offset: number, length: number): Promise<void> {
-    return this.#layers[0]!.writeZeroes(offset, length);
+    return this.layers[0]!.writeZeroes(offset, length);
   }
 
   flush(): Promise<void> {
-    return this.#layers[0]!.flush();
+    return this.layers[0]!.flush();
   }
 
   close(): Promise<void> {
-    return this.#layers[0]!.close();
+    return this.layers[0]!.close();
   }
 }
 

@@ -39,9 +39,9 @@ export interface OpenImageOptions {
   readonly cache?: CacheMode;
   /**
    * Free leaked clusters and set counts and flags right, as `qemu-img check -r all`. False: not even where an image was
-   * not closed.
+   * not closed. `leaks`: only counts that are too high.
    */
-  readonly repair?: boolean;
+  readonly repair?: boolean | 'leaks';
   /** Default true. */
   readonly lock?: boolean;
   /** Let others write meanwhile (`force-share=on`); only with readOnly. */

@@ -73,7 +73,9 @@ describe('qcow2 header', () => {
   });
 
   it('names unknown incompatible features as the image does', () => {
-    expect(fault(72, 8, 1 << 5).message).toContain('Unsupported qcow2 feature(s): Unknown incompatible feature: 5');
+    expect(fault(72, 8, 1 << 5).message).toContain(
+      'Unsupported qcow2 feature(s): Unknown incompatible feature: 5',
+    );
     const named = image();
     // The first entry of the feature name table: incompatible bit 0 becomes bit 40.
     const at = named.indexOf('dirty bit') - 2;

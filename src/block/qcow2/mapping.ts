@@ -7,6 +7,7 @@ import {
   type ClusterKind,
   COMPRESSED,
   DATA,
+  hostOffset,
   isCopied,
   UNALLOCATED,
   unitHost,
@@ -19,7 +20,7 @@ const MAX_PARTS = 32;
 
 export interface Run {
   readonly kind: ClusterKind;
-  /** Host offset of the first unit, for DATA. */
+  /** Host offset of the first unit for DATA; where it would lie, or 0, for ZERO and UNALLOCATED. */
   readonly host: number;
   /** Units: clusters, or subclusters where the image has those. */
   readonly count: number;
@@ -40,12 +41,26 @@ export function runAt(image: Qcow2Image, table: Buffer, unit: number, maxCount: 
   }
   let count = 1;
   if (kind !== DATA) {
-    while (count < limit && unitKind(image, table, unit + count) === kind) count++;
-    return { kind, host: 0, count };
+    const host = placeOf(image, table, unit);
+    const at = (n: number): number => (host === 0 ? 0 : host + n * image.unitSize);
+    while (
+      count < limit &&
+      unitKind(image, table, unit + count) === kind &&
+      placeOf(image, table, unit + count) === at(count)
+    ) {
+      count++;
+    }
+    return { kind, host, count };
   }
   const host = unitHost(image, table, unit);
   while (count < limit && isDataAt(image, table, unit + count, host + count * image.unitSize)) count++;
   return { kind, host, count };
+}
+
+/** Where a unit lies or would lie; 0 if its cluster has no place. */
+function placeOf(image: Qcow2Image, table: Buffer, unit: number): number {
+  const cluster = hostOffset(image, table, Math.floor(unit / image.unitsPerCluster));
+  return cluster === 0 ? 0 : cluster + (unit % image.unitsPerCluster) * image.unitSize;
 }
 
 function isDataAt(image: Qcow2Image, table: Buffer, unit: number, host: number): boolean {
@@ -158,7 +173,7 @@ export interface DiskExtent {
   readonly kind: ClusterKind;
   readonly offset: number;
   readonly bytes: number;
-  /** Where DATA lies in the file. */
+  /** Where DATA lies in the file. Others may have a place too, or 0. */
   readonly host: number;
 }
 
@@ -185,7 +200,12 @@ export async function* extentsOf(
       const inUnit = at % unitSize;
       const run = runAt(image, table, unitOf(image, at), Math.ceil((inUnit + tableEnd - at) / unitSize));
       const bytes = Math.min(tableEnd - at, run.count * unitSize - inUnit);
-      yield { kind: run.kind, offset: at, bytes, host: run.kind === DATA ? run.host + inUnit : 0 };
+      yield {
+        kind: run.kind,
+        offset: at,
+        bytes,
+        host: run.kind === DATA || run.host !== 0 ? run.host + inUnit : 0,
+      };
       at += bytes;
     }
   }

@@ -7,23 +7,28 @@ import type { Qcow2 } from './qcow2.ts';
 const ZERO_BYTES = 1024 * 1024;
 
 /** The image is new: nothing is in it, nobody else uses it. `write`: zeroes as well, so that the host has the space. */
-export async function preallocate(node: Qcow2, write: boolean): Promise<void> {
+export function preallocate(node: Qcow2, write: boolean): Promise<void> {
+  return preallocateFrom(node, 0, write);
+}
+
+/** The same for what lies behind `start`, of a disk that was just made longer. */
+export async function preallocateFrom(node: Qcow2, start: number, write: boolean): Promise<void> {
   const { image } = node;
-  if (write) {
+  if (write || start > 0) {
     const zeroes = new Uint8Array(ZERO_BYTES);
-    for (let at = 0; at < node.sizeBytes; at += ZERO_BYTES) {
+    for (let at = start; at < node.sizeBytes; at += ZERO_BYTES) {
       await node.write(at, zeroes.subarray(0, Math.min(ZERO_BYTES, node.sizeBytes - at)));
     }
     return;
   }
   const { clusterSize, l2Span } = image;
-  for (let start = 0; start < node.sizeBytes; start += l2Span) {
+  for (let first = 0; first < node.sizeBytes; first += l2Span) {
     await image.mutex.run(async () => {
       await image.writeBackIfFull();
-      const l2 = await ownL2(image, start / l2Span);
+      const l2 = await ownL2(image, first / l2Span);
       const table = await image.l2Cache.get(l2);
-      const end = Math.min(start + l2Span, node.sizeBytes);
-      for (let at = start; at < end; ) {
+      const end = Math.min(first + l2Span, node.sizeBytes);
+      for (let at = first; at < end; ) {
         const entry = Math.floor(unitOf(image, at) / image.unitsPerCluster);
         const left = Math.ceil((end - at) / clusterSize);
         const room = image.hasDataFile

@@ -66,9 +66,9 @@ export interface Qcow2Options {
   readonly lru?: Lru;
   /**
    * Count everything again and set counts and flags right (also where the image says that it is corrupt); an image that
-   * was not closed is repaired anyway. `false`: never, for who checks it.
+   * was not closed is repaired anyway. `leaks`: only counts that are too high. `false`: nothing, for who checks it.
    */
-  readonly repair?: boolean;
+  readonly repair?: boolean | 'leaks';
 }
 
 /** Opens `file`, which from now on belongs to the node; it is closed if this fails. */
@@ -98,7 +98,7 @@ async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2
   const start = Buffer.alloc(Math.min(fileBytes, 2 ** MAX_CLUSTER_BITS));
   await file.read(0, start);
   const header = parseHeader(start, file.filename, fileBytes);
-  if (!file.readOnly && options.repair !== true) refuseCorrupt(file, header);
+  if (!file.readOnly && (options.repair ?? false) === false) refuseCorrupt(file, header);
   const headerBytes = Buffer.alloc(HEADER_PATCH_BYTES);
   start.copy(headerBytes);
   const l1 = Buffer.alloc(l1Bytes(header.l1Entries));
@@ -141,9 +141,10 @@ function refuseCorrupt(file: BlockFile, header: Qcow2Header): void {
 }
 
 /** Counts are put right if the image was not closed; autoclear bits that we do not know are cleared. */
-async function prepareForWriting(image: Qcow2Image, wanted: boolean | undefined): Promise<void> {
+async function prepareForWriting(image: Qcow2Image, wanted: boolean | 'leaks' | undefined): Promise<void> {
   const { header } = image;
-  if (wanted === true || (wanted !== false && (header.incompatible & INCOMPAT_DIRTY) !== 0))
+  if (wanted === 'leaks') await repair(image, 'leaks');
+  else if (wanted === true || (wanted !== false && (header.incompatible & INCOMPAT_DIRTY) !== 0))
     await repair(image);
   if (!header.unknownAutoclear) return;
   image.header.unknownAutoclear = false;

@@ -177,3 +177,15 @@ async function truncateFile(image: Qcow2Image): Promise<void> {
     }
   }
 }
+
+/** The disk alone is emptied: what is below shows everywhere. Snapshots stay. */
+export function emptyImage(image: Qcow2Image): Promise<void> {
+  return exclusively(image, async () => {
+    const transaction = new Transaction(image);
+    const entries = l1EntriesFor(image.header.sizeBytes, image);
+    await dropEntries(image, transaction, image.l1, 0, image.header.l1Entries);
+    await transaction.replaceL1(Buffer.alloc(l1Bytes(entries)), entries);
+    await transaction.commit();
+    await truncateFile(image);
+  });
+}

@@ -103,6 +103,7 @@ export class Transaction {
   /** One reference more or less to every cluster that an L2 table's entries name. */
   async changeEntries(table: Buffer, delta: number): Promise<void> {
     const { clusterBits, clusterSize, entryBytes, l2Entries } = this.#image;
+    if (this.#image.hasDataFile) return;
     const { blockEntries } = this.#image.refcounts;
     const hiUnit = 2 ** (32 - clusterBits);
     for (let entry = 0; entry < l2Entries; entry++) {

@@ -8,6 +8,10 @@ import { UsageError } from '../grammar.ts';
 /** Where a tool prints; lines without newline. */
 export interface ToolOutput {
   line(text: string): void;
+  /** To standard error, behind the program's name. */
+  error(text: string): void;
+  /** As it is, without a newline of its own. */
+  write(text: string): void;
   /** Overwrites itself on a terminal, is left out elsewhere. */
   progress(text: string): void;
 }

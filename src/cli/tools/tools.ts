@@ -1,6 +1,6 @@
 /** The tools by their word, and their dispatch. */
 import { UsageError } from '../grammar.ts';
-import { IMG_TOOL } from './img.ts';
+import { IMG_TOOL } from './img/img.ts';
 import { SNAPSHOT_TOOL } from './snapshot.ts';
 import type { Tool, ToolOutput } from './tool.ts';
 import { VMSTATE_TOOL } from './vmstate.ts';
@@ -51,10 +51,12 @@ export function toolHelp(word: string, program = 'ambervm'): string[] {
 }
 
 /** Standard output as a tool sees it. */
-export function toolOutput(): ToolOutput {
+export function toolOutput(program = 'ambervm'): ToolOutput {
   const { stdout, stderr } = process;
   return {
     line: (text) => stdout.write(`${text}\n`),
+    error: (text) => stderr.write(`${/^WARNING: /.test(text) ? '' : `${program}: `}${text}\n`),
+    write: (text) => stdout.write(text),
     progress: (text) => {
       if (stderr.isTTY) stderr.write(`\r\x1b[K${text}`);
     },

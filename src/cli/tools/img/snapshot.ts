@@ -1,0 +1,64 @@
+/** `img snapshot`: lists (`-l`), makes (`-c`), applies (`-a`) and deletes (`-d`) snapshots of the disk. */
+import { supportsSnapshots } from '../../../block/block-node.ts';
+import { BlockError } from '../../../block/errors.ts';
+import { SNAPSHOT_TABLE_HEADER, snapshotRow } from '../../../migration/snapshot-table.ts';
+import type { ToolOutput } from '../tool.ts';
+import { ImgError, openFor, parseImgArgs, usage } from './img-args.ts';
+
+export async function snapshot(args: readonly string[], out: ToolOutput): Promise<number> {
+  const parsed = parseImgArgs(args, 'la:c:d:hqU');
+  const actions = ['l', 'a', 'c', 'd'].filter((letter) => parsed.has(letter));
+  if (actions.length > 1) usage("Cannot mix '-l', '-a', '-c', '-d'");
+  const [filename, ...more] = parsed.names;
+  if (filename === undefined || more.length > 0) usage('Expecting one image file name');
+  const action = actions[0] ?? 'l';
+  const isAsked = actions.length > 0;
+  const node = await openFor(out, filename, {
+    readOnly: action === 'l',
+    forceShare: parsed.has('U'),
+    backing: action !== 'l',
+  });
+  const tag = parsed.options.get(action) ?? '';
+  try {
+    if (action === 'l') {
+      const all = supportsSnapshots(node) ? node.listSnapshots() : [];
+      if (all.length === 0 || !isAsked) return 0;
+      out.line('Snapshot list:');
+      out.line(SNAPSHOT_TABLE_HEADER);
+      for (const one of all) out.line(snapshotRow(one));
+      return 0;
+    }
+    if (!supportsSnapshots(node)) throw unsupported(action, tag);
+    if (action === 'c') {
+      const now = Date.now();
+      await node.createSnapshot({
+        tag,
+        dateSec: Math.floor(now / 1000),
+        dateNsec: (now % 1000) * 1_000_000,
+        vmClockNs: 0,
+        icount: 0,
+        vmStateBytes: 0,
+      });
+    } else if (action === 'a') await node.applySnapshot(tag);
+    else await node.deleteSnapshot(tag);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    if (error.code === 'unsupported') throw unsupported(action, tag);
+    throw new ImgError(wordsOf(action, tag, error));
+  } finally {
+    await node.close();
+  }
+}
+
+const VERBS: Readonly<Record<string, string>> = { a: 'apply', c: 'create', d: 'delete' };
+
+function unsupported(action: string, tag: string): ImgError {
+  return new ImgError(`Could not ${VERBS[action]} snapshot '${tag}': -95 (Operation not supported)`);
+}
+
+function wordsOf(action: string, tag: string, error: BlockError): string {
+  const what = `Could not ${VERBS[action]} snapshot '${tag}': `;
+  if (error.code !== 'not-found') return what + error.message;
+  return `${what}${action === 'a' ? 'Failed to load snapshot: No such file or directory' : 'snapshot not found'}`;
+}
