@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { toRecord } from '../../src/machine/cpu/cpu-record.ts';
 import { encode } from '../../src/migration/codec.ts';
 import { ByteWriter } from '../../src/migration/writer.ts';
-import type { Pc } from '../support/pc.ts';
+import type { Machine } from '../../src/machine/machine.ts';
 
 /** Name of a part (RAM block, section, disk) → hash. */
 export type Fingerprint = Readonly<Record<string, string>>;
@@ -11,8 +11,7 @@ export type Fingerprint = Readonly<Record<string, string>>;
 const hash = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex').slice(0, 16);
 
 /** Of a stopped machine without disk requests in flight. */
-export async function fingerprint(pc: Pc): Promise<Fingerprint> {
-  const { machine } = pc;
+export async function fingerprint({ machine }: { readonly machine: Machine }): Promise<Fingerprint> {
   await machine.finishLoad();
   const parts: Record<string, string> = {
     instructions: String(machine.cpu.instructions),
