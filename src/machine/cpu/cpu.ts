@@ -517,12 +517,10 @@ export class Cpu extends CpuState {
     const next = eip + this.u8[rec + L.R_LEN]!;
     this.nextEip = this.get(L.MODE) === L.MODE_S16 ? next & 0xffff : next | 0;
     const codeTlb = this.get(L.XTLBBASE);
-    const records = this.records.codeAddress(rec);
+    const owner = this.records.owner(rec);
     let result: number;
     try {
       result = coldOperation(number)(this);
-      // INTO that is not taken is an instruction like others.
-      if (result !== NEXT && SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
     } catch (error) {
       if (error !== FAULT) throw error;
       this.#faultExit();
@@ -530,20 +528,51 @@ export class Cpu extends CpuState {
       this.set(L.EIP, this.eip);
       return 0;
     }
+    if (result !== NEXT) {
+      // INTO that is not taken is an instruction like others.
+      if (SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
+      return this.#goOn();
+    }
     if (
-      result === NEXT &&
       this.get(L.XTLBBASE) === codeTlb &&
-      this.inhibitInterrupts === 0 &&
       !this.halted &&
       (this.get(L.EFL) & FLAG_TF) === 0 &&
-      records === this.records.codeAddress(rec) &&
-      !(this.interruptRequest !== 0 && (this.get(L.EFL) & FLAG_IF) !== 0)
+      owner === this.records.owner(rec) &&
+      !(this.interruptRequest !== 0 && (this.get(L.EFL) & FLAG_IF) !== 0) &&
+      (this.inhibitInterrupts === 0 || this.#inhibitsNothing())
     ) {
       return rec + this.get(rec + L.R_NEXT);
     }
-    if (result === NEXT) this.set(L.EIP, this.nextEip);
+    this.set(L.EIP, this.nextEip);
+    return this.#goOn();
+  }
+
+  /** The shadow of STI or MOV SS ends within this slice, and there is nothing that it could hold back. */
+  #inhibitsNothing(): boolean {
+    if (this.interruptRequest !== 0 || this.get(L.ICNT) <= 1 || debugActive(this)) return false;
+    this.inhibitInterrupts = 0;
+    return true;
+  }
+
+  /** After a change of EIP or mode: the record to go on with, or 0 where the run loop must look first. */
+  #goOn(): number {
     this.set(L.EXIT_REASON, L.EXIT_JUMP);
-    return 0;
+    if (
+      this.get(L.ICNT) <= 1 ||
+      this.interruptRequest !== 0 ||
+      this.inhibitInterrupts !== 0 ||
+      this.halted ||
+      this.tripleFault ||
+      (this.get(L.EFL) & FLAG_TF) !== 0 ||
+      debugActive(this)
+    ) {
+      return 0;
+    }
+    this.#afterControlChange();
+    if (this.#limitInPage()) return 0;
+    const rec = this.#enter(this.get(L.EIP));
+    this.set(L.EXIT_REASON, L.EXIT_JUMP);
+    return rec;
   }
 
   #user(): number {

@@ -165,7 +165,8 @@ export class HandlerIndex {
       c.set(rec + L.R_HANDLER, this.#handler(definition, plan, 32, d.memory, variant, 0));
       return;
     }
-    this.#registerOperands(c, rec, d, definition, plan);
+    if (definition.operation === 'push_sreg') c.u16[(rec + L.R_SEG) >> 1] = L.SEGS + d.reg * L.SEG_STRIDE;
+    else this.#registerOperands(c, rec, d, definition, plan);
     const size = plan.fixedSize === 0 ? d.operandSize : plan.fixedSize;
     const variant = this.#variant(c, rec, d, plan, size, offset);
     const repeat =

@@ -105,6 +105,11 @@ export class RecordPool {
     this.#mem.guard[page] = this.#mem.guard[page]! & ~GUARD_CODE;
   }
 
+  /** Changes when the records that `rec` is one of begin to serve another page. */
+  owner(rec: number): number {
+    return this.#owner[(rec - L.RECORDS) >>> 17]!;
+  }
+
   /** Address in the WebAssembly.Memory of the code byte that a record stands for. */
   codeAddress(rec: number): number {
     const index = (rec - L.RECORDS) >>> 17;

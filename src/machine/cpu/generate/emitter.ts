@@ -291,9 +291,9 @@ export abstract class Emitter extends Values {
       miss: this.ne(tag, load('ld32', slot, write ? 4 : 0)),
     };
   }
-  /** Whether an access would go through without a slow path, and where it lies: for bulk operations. */
-  probe(linear: Node, write: boolean): { host: Node; miss: Node } {
-    return this.tlb(linear, 8, write);
+  /** Whether an access would go through without a slow path, and where it lies: for bulk operations and those that leave the rest to a cold one. */
+  probe(linear: Node, write: boolean, bits = 8): { host: Node; miss: Node } {
+    return this.tlb(linear, bits, write);
   }
   /** Where an operand of any length lies; the cold operation does it if that takes more than a look at the TLB. */
   hostOrCold(linear: Node, bits: number, write: boolean): Node {

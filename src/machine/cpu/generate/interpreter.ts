@@ -26,6 +26,8 @@ export const MAX_UNITS = 6000;
 /** Operations that differ outside flat 32-bit code even without a memory operand. */
 const GENERAL_OPERATIONS = new Set([
   'push',
+  'pushf',
+  'push_sreg',
   'pop',
   'call',
   'ret',
@@ -40,6 +42,7 @@ const GENERAL_OPERATIONS = new Set([
 ]);
 const STRING_OPERATIONS = new Set(['movs', 'stos', 'lods', 'cmps', 'scas']);
 const RELATIVE = /^J/;
+const SEGMENT_REGISTER = /^[C-GS]S$/;
 
 export interface Handler {
   readonly operation: string;
@@ -56,6 +59,7 @@ export function handlerKey(operation: string, shape: Shape): string {
 export function formOf(definition: Definition, memory: boolean): string {
   let form = '';
   for (const o of definition.operands) {
+    if (SEGMENT_REGISTER.test(o)) continue;
     const letter = o[0]!;
     if ('EMOWQ'.includes(letter)) form += memory ? 'M' : 'R';
     else if ('VPUN'.includes(letter) || letter === 'G' || letter === 'Z' || o === 'AL' || o === 'eAX')
@@ -124,7 +128,7 @@ function shapes(definition: Definition, operation: string, size: number): Shape[
   const plain = { size, indexed: false, general: false, far: false };
   const result: Shape[] = [];
   const simd = isSimd(definition);
-  const hasRm = definition.operands.some((o) => 'EWQ'.includes(o[0]!));
+  const hasRm = definition.operands.some((o) => 'EWQ'.includes(o[0]!) && !SEGMENT_REGISTER.test(o));
   const hasMemory = hasRm || definition.operands.some((o) => o[0] === 'M' || o[0] === 'O');
   if (hasRm || !hasMemory) {
     const form = formOf(definition, false);

@@ -77,15 +77,17 @@ export function loadSegment(c: CpuState, seg: number, selector: number): void {
   else if (c.v8086) setV86Segment(c, seg, selector);
   else {
     if (seg === L.SS) loadStackSegment(c, selector);
-    else loadDataSegment(c, seg, selector);
+    else if (!loadDataSegment(c, seg, selector)) return;
     if (seg <= L.DS) updateMode(c);
   }
 }
 
-function loadDataSegment(c: CpuState, seg: number, selector: number): void {
+/** Whether the segment is another one now: system calls load what is there already. */
+function loadDataSegment(c: CpuState, seg: number, selector: number): boolean {
   if (isNull(selector)) {
+    if (c.selector(seg) === selector && c.segFlags(seg) === 0) return false;
     setNullSegment(c, seg, selector);
-    return;
+    return true;
   }
   fetchOrRaise(c, selector, EXC_GP);
   const high = desc.high;
@@ -96,7 +98,18 @@ function loadDataSegment(c: CpuState, seg: number, selector: number): void {
     if (dpl < (selector & 3) || dpl < c.get(L.CPL)) c.raise(EXC_GP, selectorError(selector));
   }
   if ((high & DESC_P) === 0) c.raise(EXC_NP, selectorError(selector));
-  setFromDescriptor(c, seg, selector, desc.low, markAccessed(c, desc.address, high));
+  const low = desc.low;
+  const accessed = markAccessed(c, desc.address, high);
+  if (
+    c.selector(seg) === selector &&
+    c.segFlags(seg) === accessed &&
+    c.segBase(seg) === descriptorBase(low, accessed) &&
+    c.segLimit(seg) === descriptorLimit(low, accessed)
+  ) {
+    return false;
+  }
+  setFromDescriptor(c, seg, selector, low, accessed);
+  return true;
 }
 
 function loadStackSegment(c: CpuState, selector: number): void {

@@ -1,6 +1,8 @@
 /** Integer arithmetic and logic. */
 import type { Emitter } from '../emitter.ts';
-import type { Node } from '../node.ts';
+import * as L from '../../layout.ts';
+import { FEATURE_CX8 } from '../../system/cpu-models.ts';
+import { load, type Node } from '../node.ts';
 import type { Semantics } from './index.ts';
 
 export const ARITHMETIC: Semantics = {
@@ -100,6 +102,7 @@ export const ARITHMETIC: Semantics = {
       s.if(s.eqz(equal), () => s.setReg(0, a, s.size));
       return s.sel(equal, b, a);
     }),
+  cmpxchg8b: (s) => compareExchange64(s),
   bswap: (s) => {
     const a = s.let(s.r1(32));
     const swapped = s.or(
@@ -116,6 +119,25 @@ export const ARITHMETIC: Semantics = {
   stc: (s) => s.setCarry(s.k(1)),
   cmc: (s) => s.setCarry(s.xor(s.cf(), s.k(1))),
 };
+
+/** Only what hits the TLB; ZF alone changes: bit 0 of FC says it is set, FR 3 has SF and PF of FR 0. */
+function compareExchange64(s: Emitter): void {
+  s.guard('cx8', () => s.eqz(s.and(s.state(L.FEATURES), s.k(FEATURE_CX8))));
+  const linear = s.operandLinear(64, true);
+  const { host, miss } = s.probe(linear, true, 64);
+  s.out.if(miss, () => s.cold('cmpxchg8b'));
+  const pair = (high: number, low: number): Node =>
+    s.bin64('or', s.bin64('shl', s.u64(s.reg(high)), s.k64(32)), s.u64(s.reg(low)));
+  const old = s.let(load('ld64', host, 0));
+  const equal = s.let(s.bin64('eq', old, pair(2, 0)));
+  s.out.store(64, host, 0, s.sel(equal, pair(1, 3), old));
+  s.setReg(0, s.sel(equal, s.reg(0), s.low(old)));
+  s.setReg(2, s.sel(equal, s.reg(2), s.low(s.bin64('shr', old, s.k64(32)))));
+  const fc = s.let(s.fc());
+  const fr = s.let(s.fr());
+  s.setFc(s.or(s.and(fc, s.k(~1)), equal));
+  s.setFr(s.sel(fr, fr, s.k(3)));
+}
 
 function logic(s: Emitter, f: (a: Node, b: Node) => Node): void {
   s.update((a) => {

@@ -1,8 +1,19 @@
 /** Jumps, calls, stack operations, conditional moves and sets. */
 import * as L from '../../layout.ts';
-import { FLAG_DF, FLAG_IF } from '../../eflags.ts';
+import { FLAG_DF, FLAG_IF, FLAG_RF, FLAG_VM } from '../../eflags.ts';
+import { FEATURE_SSE2 } from '../../system/cpu-models.ts';
+import { load } from '../node.ts';
 import type { Emitter } from '../emitter.ts';
 import type { Semantics } from './index.ts';
+
+/** Condition codes and the places of their flags: CF, PF, ZF, SF, OF. */
+const FLAG_BITS = [
+  [2, 0],
+  [10, 2],
+  [4, 6],
+  [8, 7],
+  [0, 11],
+] as const;
 
 const CONTROL: Record<string, (s: Emitter) => void> = {
   jmp: (s) => {
@@ -44,6 +55,19 @@ const CONTROL: Record<string, (s: Emitter) => void> = {
   jcxz: (s) => s.jumpRelative(s.eqz(s.and(s.reg(1), s.addressMask()))),
   cld: (s) => s.setState(L.EFL, s.and(s.state(L.EFL), s.k(~FLAG_DF))),
   std: (s) => s.setState(L.EFL, s.or(s.state(L.EFL), s.k(FLAG_DF))),
+  // IOPL matters in virtual-8086 mode only, and that is never flat.
+  pushf: (s) => {
+    if (s.general) {
+      s.cold('pushf');
+      return;
+    }
+    const af = s.let(s.and(s.shl(s.fc(), s.k(1)), s.k(0x10)));
+    let flags = s.or(s.and(s.state(L.EFL), s.k(~(FLAG_VM | FLAG_RF))), s.or(af, s.k(2)));
+    for (const [cc, bit] of FLAG_BITS) flags = s.or(flags, s.shl(s.let(s.condition(cc)), s.k(bit)));
+    s.push(flags);
+  },
+  push_sreg: (s) => s.push(load('ld32', s.segment(), L.SEG_SELECTOR)),
+  fence: (s) => s.guard('sse2', () => s.eqz(s.and(s.state(L.FEATURES), s.k(FEATURE_SSE2)))),
   cli: (s) =>
     s.if(
       s.state(L.CLI_OK),
