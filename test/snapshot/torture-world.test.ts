@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
 import { openQcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { readOnly } from '../../src/block/filters/readonly.ts';
 import { openRaw } from '../../src/block/raw/raw.ts';

@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
 import { layOut } from '../../src/block/qcow2/create.ts';
 import { openQcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { delayed } from '../../src/block/filters/delay.ts';
