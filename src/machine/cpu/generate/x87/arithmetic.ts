@@ -9,6 +9,7 @@ import {
   clearC1,
   COLD,
   DONE,
+  EXPONENT,
   INTEGER_BIT,
   isNormal,
   isZero,
@@ -48,42 +49,61 @@ export function add(): Routine {
   // The larger magnitude first.
   const large = f.variable(a.significand);
   const small = f.variable(b.significand);
-  const exponent = f.variable(a.exponent);
-  const negative = f.variable(sign(f, a));
+  const se = f.variable(a.se);
   const distance = f.variable(f.sub(a.exponent, b.exponent));
-  const equal = f.and(f.eqz(distance), f.ltu64(large, small));
-  f.if(f.or(f.bin('lts', distance, f.k(0)), equal), () => {
+  const behind = f.and(f.eqz(distance), f.ltu64(large, small));
+  f.if(f.or(f.shr(distance, f.k(31)), behind), () => {
     f.set(large, b.significand);
     f.set(small, a.significand);
-    f.set(exponent, b.exponent);
-    f.set(negative, sign(f, b));
+    f.set(se, b.se);
     f.set(distance, f.neg(distance));
   });
+  const exponent = f.variable(f.and(se, f.k(EXPONENT)));
   const rest = f.variable(f.k64(0));
-  f.if(distance, () => align(f, small, rest, distance));
+  align(f, small, rest, distance);
+  const sum = f.variable(large);
   f.if(
     f.and(f.xor(a.se, b.se), f.k(SIGN)),
-    () => subtractMagnitudes(f, large, small, rest, exponent, to),
     () => {
-      f.set(large, f.add64(large, small));
-      f.if(f.ltu64(large, small), () => {
-        const low = f.or64(f.shr64(rest, 1), f.and64(rest, f.k64(1)));
-        f.set(rest, f.or64(low, f.shl64(large, 63)));
-        f.set(large, f.or64(f.shr64(large, 1), f.k64(INTEGER_BIT)));
+      f.set(sum, f.sub64(f.sub64(large, small), f.u64(f.nonzero64(rest))));
+      f.set(rest, f.sub64(f.k64(0), rest));
+      f.if(f.eqz64(sum), () => {
+        f.if(f.eqz64(rest), () => storeDifferenceZero(f, to));
+        f.set(sum, rest);
+        f.set(rest, f.k64(0));
+        f.set(exponent, f.sub(exponent, f.k(64)));
+      });
+      normalise(f, sum, rest, exponent);
+    },
+    () => {
+      f.set(sum, f.add64(large, small));
+      f.if(f.ltu64(sum, large), () => {
+        const sticky = f.or64(f.shr64(rest, 1), f.and64(rest, f.k64(1)));
+        f.set(rest, f.or64(sticky, f.shl64(sum, 63)));
+        f.set(sum, f.or64(f.shr64(sum, 1), f.k64(INTEGER_BIT)));
         f.set(exponent, f.add(exponent, f.k(1)));
       });
     },
   );
-  roundAndStore(f, to, negative, exponent, large, rest);
+  roundAndStore(f, to, f.let(f.and(se, f.k(SIGN))), exponent, sum, rest);
   return f;
 }
 
-/** Shifts small:rest (rest is 0) right by `distance` > 0; lost bits stay visible in the last one. */
+/** Shifts high:low left until the top bit is set; `high` is not 0. */
+function normalise(f: Routine, high: Node, low: Node, exponent: Node): void {
+  const shift = f.let(f.clz64(high));
+  const moved = f.shr64(f.shr64(low, 1), f.sub64(f.k64(63), shift));
+  f.set(high, f.or64(f.shl64(high, shift), moved));
+  f.set(low, f.shl64(low, shift));
+  f.set(exponent, f.sub(exponent, f.low(shift)));
+}
+
+/** Shifts small:rest (rest is 0) right by `distance`; lost bits stay visible in the last one. */
 function align(f: Routine, small: Node, rest: Node, distance: Node): void {
   f.if(
     f.ltu(distance, f.k(64)),
     () => {
-      f.set(rest, f.shl64(small, f.sub(f.k(64), distance)));
+      f.set(rest, f.shl64(f.shl64(small, f.sub(f.k(63), distance)), 1));
       f.set(small, f.shr64(small, distance));
     },
     () => {
@@ -100,34 +120,6 @@ function align(f: Routine, small: Node, rest: Node, distance: Node): void {
       f.set(small, f.k64(0));
     },
   );
-}
-
-function subtractMagnitudes(
-  f: Routine,
-  large: Node,
-  small: Node,
-  rest: Node,
-  exponent: Node,
-  to: Node,
-): void {
-  const borrow = f.u64(f.nonzero64(rest));
-  f.set(large, f.sub64(f.sub64(large, small), borrow));
-  f.set(rest, f.sub64(f.k64(0), rest));
-  f.if(f.eqz(f.top64(large)), () => {
-    f.if(f.eqz64(f.or64(large, rest)), () => storeDifferenceZero(f, to));
-    f.if(f.eqz64(large), () => {
-      f.set(large, rest);
-      f.set(rest, f.k64(0));
-      f.set(exponent, f.sub(exponent, f.k(64)));
-    });
-    const shift = f.let(f.clz64(large));
-    f.if(f.nonzero64(shift), () => {
-      const moved = f.shr64(rest, f.sub64(f.k64(64), shift));
-      f.set(large, f.or64(f.shl64(large, shift), moved));
-      f.set(rest, f.shl64(rest, shift));
-      f.set(exponent, f.sub(exponent, f.low(shift)));
-    });
-  });
 }
 
 /** One of the operands is not normal: sums with zero are answered here. */
@@ -179,11 +171,7 @@ export function multiply(): Routine {
   const { a, b, negative } = factors(f, true);
   const { high, low } = product(f, a.significand, b.significand);
   const exponent = f.variable(f.sub(f.add(a.exponent, b.exponent), f.k(BIAS - 1)));
-  f.if(f.eqz(f.top64(high)), () => {
-    f.set(high, f.or64(f.shl64(high, 1), f.shr64(low, 63)));
-    f.set(low, f.shl64(low, 1));
-    f.set(exponent, f.sub(exponent, f.k(1)));
-  });
+  normalise(f, high, low, exponent);
   roundAndStore(f, f.parameter(2), negative, exponent, high, low);
   return f;
 }
@@ -217,15 +205,11 @@ export function divide(): Routine {
   const f = new Routine(3);
   const { a, b, negative } = factors(f, false);
   const divisor = b.significand;
-  const exponent = f.variable(f.add(f.sub(a.exponent, b.exponent), f.k(BIAS - 1)));
   // rest:tail ÷ divisor with the quotient in 2^63 … 2^64.
-  const rest = f.variable(a.significand);
-  const tail = f.variable(f.k64(0));
-  f.if(f.eqz(f.ltu64(rest, divisor)), () => {
-    f.set(tail, f.shl64(rest, 63));
-    f.set(rest, f.shr64(rest, 1));
-    f.set(exponent, f.add(exponent, f.k(1)));
-  });
+  const half = f.let(f.eqz(f.ltu64(a.significand, divisor)));
+  const exponent = f.variable(f.add(f.sub(a.exponent, b.exponent), f.add(half, f.k(BIAS - 1))));
+  const rest = f.variable(f.shr64(a.significand, f.u64(half)));
+  const tail = f.let(f.shl64(f.and64(a.significand, f.u64(half)), 63));
   const first = quotientDigit(f, rest, f.shr64(tail, 32), divisor);
   const second = quotientDigit(f, rest, f.and64(tail, f.k64(0xffffffff)), divisor);
   const quotient = f.variable(f.or64(f.shl64(first, 32), second));

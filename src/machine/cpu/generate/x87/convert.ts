@@ -10,14 +10,12 @@ import {
   COLD,
   DONE,
   exactStatus,
-  inexactStatus,
   isNormal,
   isZero,
   operand,
-  type Operand,
-  requirePrecisionMasked,
   roundedMagnitude,
-  roundsUp,
+  roundedStatus,
+  rounding,
   setResult,
   sign,
 } from './number.ts';
@@ -108,19 +106,19 @@ function narrow(bits: number, bias: number, signShift: number): Routine {
   f.if(f.eqz(f.ltu(f.sub(exponent, f.k(1)), f.k(2 * bias - 1))), () => f.return(NOT_CONVERTED));
   const kept = f.variable(f.shr64(a.significand, 64 - bits));
   const rest = f.let(f.shl64(a.significand, bits));
-  const status = f.variable(exactStatus(f));
-  f.if(f.nonzero64(rest), () => roundNarrow(f, a, kept, rest, status));
+  const r = rounding(
+    f,
+    f.let(f.state(L.FPU_CW)),
+    sign(f, a),
+    f.and(f.low(kept), f.k(1)),
+    rest,
+    NOT_CONVERTED,
+  );
+  f.set(kept, f.add64(kept, f.u64(r.up)));
   // The integer bit, or a carry beyond it, adds to the exponent.
   const packed = f.add64(kept, f.shl64(f.u64(f.sub(exponent, f.k(1))), bits - 1));
-  converted(f, f.or64(packed, top), status);
+  converted(f, f.or64(packed, top), roundedStatus(f, r));
   return f;
-}
-function roundNarrow(f: Routine, a: Operand, kept: Node, rest: Node, status: Node): void {
-  const control = f.let(f.state(L.FPU_CW));
-  requirePrecisionMasked(f, control, NOT_CONVERTED);
-  const up = f.let(roundsUp(f, control, sign(f, a), f.and(f.low(kept), f.k(1)), rest));
-  f.set(kept, f.add64(kept, f.u64(up)));
-  f.set(status, inexactStatus(f, up));
 }
 
 /** toSingle(a), toDouble(a). */

@@ -9,8 +9,8 @@ export const SIGN = 0x8000;
 /** Least integer of 64 bits: the integer bit of a significand. */
 export const INTEGER_BIT = -(2 ** 63);
 
-const SW_C1 = 0x200;
-const PE = 0x20;
+const C1_BIT = 9;
+const PE_BIT = 5;
 const RC = 0xc00;
 export const RC_DOWN = 0x400;
 const RC_UP = 0x800;
@@ -53,28 +53,44 @@ export function setResult(f: Routine, to: Node, significand: Node, se: Node): vo
 }
 /** An exact result was delivered. */
 export function clearC1(f: Routine): void {
-  f.setState(L.FPU_SW, f.and(f.state(L.FPU_SW), f.k(~SW_C1)));
+  f.setState(L.FPU_SW, f.and(f.state(L.FPU_SW), f.k(~(1 << C1_BIT))));
 }
 
-/** Whether to round away from zero. `rest`: discarded bits, not 0, the half at bit 63; `odd`: not 0 if the last kept bit is 1. */
-export function roundsUp(f: Routine, control: Node, negative: Node, odd: Node, rest: Node): Node {
-  const rounding = f.let(f.and(control, f.k(RC)));
+/** A rounding under way: which bits are lost and what becomes of it. All are 0 or 1. */
+export interface Rounding {
+  readonly inexact: Node;
+  readonly up: Node;
+}
+
+/**
+ * How to round. `rest`: discarded bits, the half at bit 63; `odd`: the last kept bit. Leaves with `otherwise` if that would raise an
+ * unmasked PE. What data decide is computed without branches: they could not be predicted.
+ */
+export function rounding(
+  f: Routine,
+  control: Node,
+  negative: Node,
+  odd: Node,
+  rest: Node,
+  otherwise: number,
+): Rounding {
+  const inexact = f.let(f.nonzero64(rest));
+  f.if(f.and(f.shl(inexact, f.k(PE_BIT)), f.not(control)), () => f.return(otherwise));
   const more = f.or(f.nonzero64(f.shl64(rest, 1)), odd);
-  const nearest = f.and(f.top64(rest), f.ne(more, f.k(0)));
-  return f.sel(rounding, f.eq(rounding, f.sel(negative, f.k(RC_DOWN), f.k(RC_UP))), nearest);
+  const up = f.variable(f.and(f.low(f.shr64(rest, 63)), more));
+  const mode = f.let(f.and(control, f.k(RC)));
+  f.if(mode, () => {
+    const away = f.eq(mode, f.sel(negative, f.k(RC_DOWN), f.k(RC_UP)));
+    f.set(up, f.and(inexact, away));
+  });
+  return { inexact, up };
 }
-
-/** Leaves to the cold operation if PE is not masked. */
-export function requirePrecisionMasked(f: Routine, control: Node, otherwise: number): void {
-  f.if(f.eqz(f.and(control, f.k(PE))), () => f.return(otherwise));
-}
-/** The status word behind a rounding: `up` 0 or 1. */
-export function inexactStatus(f: Routine, up: Node): Node {
-  const cleared = f.and(f.state(L.FPU_SW), f.k(~SW_C1));
-  return f.or(cleared, f.or(f.shl(up, f.k(9)), f.k(PE)));
+/** The status word behind a rounding. */
+export function roundedStatus(f: Routine, { inexact, up }: Rounding): Node {
+  return f.or(exactStatus(f), f.or(f.shl(up, f.k(C1_BIT)), f.shl(inexact, f.k(PE_BIT))));
 }
 export function exactStatus(f: Routine): Node {
-  return f.and(f.state(L.FPU_SW), f.k(~SW_C1));
+  return f.and(f.state(L.FPU_SW), f.k(~(1 << C1_BIT)));
 }
 
 /**
@@ -89,38 +105,34 @@ export function roundAndStore(
   significand: Node,
   rest: Node,
 ): void {
+  f.if(f.eqz(f.ltu(f.sub(exponent, f.k(1)), f.k(EXPONENT - 2))), () => f.return(COLD));
   const control = f.let(f.state(L.FPU_CW));
-  const unit = f.variable(f.k64(1));
+  const finish = (r: Rounding, unit: Node): void => {
+    f.set(significand, f.add64(significand, unit));
+    f.if(f.eqz64(significand), () => {
+      f.set(significand, f.k64(INTEGER_BIT));
+      f.set(exponent, f.add(exponent, f.k(1)));
+    });
+    f.setState(L.FPU_SW, roundedStatus(f, r));
+    setResult(f, to, significand, f.or(negative, exponent));
+    f.return(DONE);
+  };
   const cut = (bits: number): void => {
     f.set(rest, f.or64(f.shl64(significand, 64 - bits), f.u64(f.nonzero64(rest))));
-    f.set(unit, f.k64(2 ** bits));
-    f.set(significand, f.and64(significand, f.k64(-(2 ** bits))));
+    f.set(significand, f.shr64(significand, bits));
+    const r = rounding(f, control, negative, f.and(f.low(significand), f.k(1)), rest, COLD);
+    f.set(significand, f.shl64(significand, bits));
+    finish(r, f.shl64(f.u64(r.up), bits));
   };
   f.if(f.eqz(f.and(control, f.k(PC_LONG))), () => {
-    f.if(
-      f.and(control, f.k(PC_DOUBLE)),
-      () => cut(11),
-      () => cut(40),
-    );
+    f.if(f.and(control, f.k(PC_DOUBLE)), () => cut(11));
+    cut(40);
   });
-  f.if(f.eqz(f.ltu(f.sub(exponent, f.k(1)), f.k(EXPONENT - 2))), () => f.return(COLD));
-  f.if(
-    f.nonzero64(rest),
-    () => {
-      requirePrecisionMasked(f, control, COLD);
-      const odd = f.nonzero64(f.and64(significand, unit));
-      const up = f.let(roundsUp(f, control, negative, odd, rest));
-      f.if(up, () => {
-        f.set(significand, f.add64(significand, unit));
-        f.if(f.eqz64(significand), () => {
-          f.set(significand, f.k64(INTEGER_BIT));
-          f.set(exponent, f.add(exponent, f.k(1)));
-        });
-      });
-      f.setState(L.FPU_SW, inexactStatus(f, up));
-    },
-    () => clearC1(f),
-  );
+  f.if(f.nonzero64(rest), () => {
+    const r = rounding(f, control, negative, f.and(f.low(significand), f.k(1)), rest, COLD);
+    finish(r, f.u64(r.up));
+  });
+  clearC1(f);
   setResult(f, to, significand, f.or(negative, exponent));
   f.return(DONE);
 }
@@ -142,14 +154,14 @@ export function roundedMagnitude(
     },
     () => f.if(f.eq(shift, f.k(64)), () => f.set(rest, o.significand)),
   );
-  const status = f.variable(exactStatus(f));
-  f.if(f.nonzero64(rest), () => {
-    const control = f.let(f.state(L.FPU_CW));
-    requirePrecisionMasked(f, control, otherwise);
-    const odd = f.and(f.low(magnitude), f.k(1));
-    const up = f.let(roundsUp(f, control, sign(f, o), odd, rest));
-    f.set(magnitude, f.add64(magnitude, f.u64(up)));
-    f.set(status, inexactStatus(f, up));
-  });
-  return { magnitude, status };
+  const r = rounding(
+    f,
+    f.let(f.state(L.FPU_CW)),
+    sign(f, o),
+    f.and(f.low(magnitude), f.k(1)),
+    rest,
+    otherwise,
+  );
+  f.set(magnitude, f.add64(magnitude, f.u64(r.up)));
+  return { magnitude, status: f.let(roundedStatus(f, r)) };
 }
