@@ -70,6 +70,8 @@ export class Snapshots {
   readonly #crc32: Crc32;
   readonly #journal: UndoJournal;
   #isZero: IsZero | undefined;
+  /** What was touched first after the last load, by group; snapshots saved from here on are laid out by it. */
+  #workingSet: Uint8Array | undefined;
   #base: Base | undefined;
   /** Nothing was loaded or saved yet: clean pages are zero. */
   #fresh = true;
@@ -117,7 +119,10 @@ export class Snapshots {
     if (base === undefined) return { ...common, ...this.#knownZeros() };
     const dirty = this.dirty.dirtyGroups(base.index.geometry);
     const isDirty = (group: number): boolean => dirty[group] !== 0;
-    return { ...common, parent: { idOrTag: base.handle.info.id, index: base.index, isDirty } };
+    return {
+      ...common,
+      parent: { idOrTag: base.handle.info.id, index: base.index, isDirty },
+    };
   }
 
   #hostOptions(): SaveVmStateOptions {
@@ -125,6 +130,7 @@ export class Snapshots {
     return {
       ...(crc32 ? { crc32 } : {}),
       isZero: this.isZero,
+      ...(this.#workingSet ? { workingSet: this.#workingSet } : {}),
       ...(allocate ? { allocate } : {}),
       ...(release ? { release } : {}),
     };
@@ -351,6 +357,8 @@ export class Snapshots {
     await this.#endRecording();
     const [lazy, opened] = [this.#lazy, this.#base?.opened];
     if (lazy === undefined || opened === undefined || opened.handle !== lazy.handle) return;
+    // Grows as the recording goes on.
+    this.#workingSet = opened.trailer.workingSet;
     lazy.start();
     if (lazy.done) return;
     const { done, wake } = this.#o.host.sleep(RECORDING_MS);

@@ -7,14 +7,16 @@ import type { OpenSnapshot } from '../migration/lazy-load.ts';
 /** For how long after a load touches are recorded, ms. */
 export const RECORDING_MS = 1000;
 const LAST_RANK = 255;
+/** What is prefetched stops being a gain when it is all of RAM: 64 MiB of the usual groups. */
+const MAX_GROUPS = 1024;
 
 /** Adds what was touched to the snapshot's working set, in memory and in the image. */
 export async function storeWorkingSet(snapshot: OpenSnapshot, touched: readonly number[]): Promise<void> {
   const { workingSet, workingSetOffset } = snapshot.trailer;
-  const fresh = touched.filter((group) => workingSet[group] === 0);
-  if (fresh.length === 0 || workingSetOffset < 0) return;
   let known = 0;
   for (const rank of workingSet) if (rank !== 0) known++;
+  const fresh = touched.filter((group) => workingSet[group] === 0).slice(0, Math.max(0, MAX_GROUPS - known));
+  if (fresh.length === 0 || workingSetOffset < 0) return;
   let first = workingSet.length;
   let last = 0;
   for (const [i, group] of fresh.entries()) {

@@ -2,7 +2,7 @@
  * The part of a lazy loadvm that happens before the machine changes: trailer, device part and the stream's first unit are
  * read and checked, and it is decided which groups of RAM differ from what the machine has. Reads our own layout only.
  */
-import type { VmStateHandle } from '../block/block-node.ts';
+import { CLUSTER_ZERO, type VmStateHandle } from '../block/block-node.ts';
 import type { Crc32 } from './crc32.ts';
 import { type DecodedSections, decodeDeviceSections } from './device-sections.ts';
 import { MigrationError } from './errors.ts';
@@ -99,14 +99,18 @@ export function differingGroups(target: OpenSnapshot, base: RamBase | undefined)
   const flags = new Uint8Array(groupCount(geometry)).fill(1);
   if (base === undefined || !sameGeometry(base.index.geometry, geometry)) return flags;
   const { unitBytes } = geometry;
+  const hosts = target.handle.hostOffsets;
+  const baseHosts = base.handle.hostOffsets;
+  const isOneCluster = target.handle.clusterBytes === unitBytes;
+  const [mineOf, wantedOf] = [base.index.unitOfGroup, target.index.unitOfGroup];
   for (let group = 0; group < flags.length; group++) {
-    const mine = base.index.unitOfGroup[group]!;
-    const wanted = target.index.unitOfGroup[group]!;
+    const mine = mineOf[group]!;
+    const wanted = wantedOf[group]!;
     if (mine === 0 || wanted === 0) {
       if (mine === wanted) flags[group] = 0;
-      continue;
-    }
-    if (isSameUnit(target.handle, wanted, base.handle, mine, unitBytes)) flags[group] = 0;
+    } else if (isOneCluster) {
+      if (hosts[wanted] === baseHosts[mine] && hosts[wanted] !== CLUSTER_ZERO) flags[group] = 0;
+    } else if (isSameUnit(target.handle, wanted, base.handle, mine, unitBytes)) flags[group] = 0;
   }
   return flags;
 }

