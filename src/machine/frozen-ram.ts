@@ -1,15 +1,16 @@
 /**
  * RAM as it was at an instant, while the guest goes on writing to it: what a background save writes out.
  *
- * Pages that are still to be saved have GUARD_SAVING; whoever is about to change one has it copied first
- * (PhysicalMemory.noteWrite), DMA and devices as well as the CPU. Copies go with their group. They are bounded: beyond the
- * limit the guest waits for some to be written. A page of zeros needs no copy.
+ * At the instant all pages are marked clean (dirty-pages.ts); the first change of one after it is told before it happens
+ * (PhysicalMemory.noteWrite), whether the CPU, DMA or a device makes it, and the page is copied if its group is still to be
+ * saved. Copies go with their group. They are bounded: beyond the limit the guest waits for some to be written. A page of
+ * zeros needs no copy.
  */
 import { buildUnit, groupRange, pageOffsetInUnit, type RamGeometry } from '../migration/ram-layout.ts';
 import type { RamBlock } from '../migration/ram-block.ts';
 import type { RamView } from '../migration/save-vmstate.ts';
 import type { IsZero } from '../migration/zero-page.ts';
-import { GUARD_SAVING, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
+import { PAGE_BYTES, type PhysicalMemory } from './memory.ts';
 
 /** Copies beyond which the guest waits, bytes. It may write some more pages until it does. */
 export const COPY_LIMIT_BYTES = 64 << 20;
@@ -39,6 +40,7 @@ export class FrozenRam implements RamView {
   readonly #chunks: Uint8Array[] = [];
   readonly #free: number[] = [];
   #used = 0;
+  #isFrozen = false;
   #top = 0;
   /** Groups that have copies, to be written first. */
   #urgent: number[] = [];
@@ -68,23 +70,14 @@ export class FrozenRam implements RamView {
     }
   }
 
-  /** The instant is now; `groups`: which are to be saved. Who may write pages the fast way has to be told by the caller. */
-  freeze(groups: (group: number) => boolean): void {
-    const { geometry, memory } = this.#o;
-    const { guard } = memory;
-    for (let block = 0; block < geometry.blocks.length; block++) {
-      const first = this.#firstPage(block);
-      const pages = geometry.blocks[block]!.sizeBytes / PAGE_BYTES;
-      const end = geometry.firstGroup[block + 1]!;
-      for (let group = geometry.firstGroup[block]!; group < end; group++) {
-        if (!groups(group)) continue;
-        this.#groups[group] = 1;
-        const from = (group - geometry.firstGroup[block]!) * geometry.pagesPerGroup;
-        const to = Math.min(from + geometry.pagesPerGroup, pages);
-        for (let page = first + from; page < first + to; page++) guard[page] = guard[page]! | GUARD_SAVING;
-      }
-    }
-    memory.onSaving = (page) => this.#keep(page);
+  /**
+   * The instant is now; `groups`: which are to be saved, 1 for each. Every page has just been marked clean, so that the
+   * memory tells of its first change.
+   */
+  freeze(groups: Uint8Array): void {
+    this.#isFrozen = true;
+    this.#groups.set(groups);
+    this.#o.memory.onFirstWrite = (page) => this.#keep(page);
   }
 
   #firstPage(block: number): number {
@@ -95,6 +88,7 @@ export class FrozenRam implements RamView {
     const { isZero, memory } = this.#o;
     const from = page * PAGE_BYTES;
     const group = this.#groupOf(page);
+    if (group < 0 || this.#groups[group] === 0) return;
     if (this.#groups[group] === 1) {
       this.#groups[group] = 2;
       this.#urgent.push(group);
@@ -178,11 +172,12 @@ export class FrozenRam implements RamView {
 
   /** The group is saved: its pages may change, its copies go. */
   #release(group: number): void {
-    const { geometry, memory } = this.#o;
-    const { block, start, end } = groupRange(geometry, group);
+    const hasCopies = this.#groups[group] === 2;
+    this.#groups[group] = 0;
+    if (!hasCopies) return;
+    const { block, start, end } = groupRange(this.#o.geometry, group);
     const first = this.#firstPage(block);
     for (let page = first + start / PAGE_BYTES; page < first + end / PAGE_BYTES; page++) {
-      memory.guard[page] = memory.guard[page]! & ~GUARD_SAVING;
       const copy = this.#copyOf[page]!;
       if (copy > 0) {
         this.#free.push(copy - 1);
@@ -190,7 +185,6 @@ export class FrozenRam implements RamView {
       }
       this.#copyOf[page] = 0;
     }
-    this.#groups[group] = 0;
     if (this.#used < this.#limitPages) this.#letGo();
   }
 
@@ -205,7 +199,8 @@ export class FrozenRam implements RamView {
     for (let group = 0; group < this.#groups.length; group++)
       if (this.#groups[group] !== 0) this.#release(group);
     this.#chunks.length = 0;
-    this.#o.memory.onSaving = () => {};
+    if (this.#isFrozen) this.#o.memory.onFirstWrite = undefined;
+    this.#isFrozen = false;
     this.#letGo();
   }
 }

@@ -24,8 +24,6 @@ export const GUARD_DISPLAY = 2;
 export const GUARD_CODE = 4;
 /** The page's bytes are still in a snapshot (lazy loadvm): whoever wants to read or write them has them fetched first. */
 export const GUARD_ABSENT = 8;
-/** The page is being saved while the guest runs (background savevm): it is copied before it changes. */
-export const GUARD_SAVING = 16;
 
 /** How a legacy area (C0000–FFFFF) is routed by the host bridge's PAM registers. */
 export const PAM_ROM = 0;
@@ -66,9 +64,7 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
 
   /** Brings an absent page in, by its number in the WebAssembly.Memory, or throws. */
   onAbsent: (page: number) => void = () => {};
-  /** Called before a page changes that a background save has still to write (number as above). */
-  onSaving: (page: number) => void = () => {};
-  /** Called before a page changes for the first time since the last snapshot (number as above). */
+  /** Called before a page changes for the first time since the last snapshot, or since the instant of one being made. */
   onFirstWrite: ((page: number) => void) | undefined;
 
   readonly #overlays: Overlay[] = [];
@@ -201,7 +197,6 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
     const guard = this.guard[page]!;
     if (guard === 0) return;
     if ((guard & GUARD_ABSENT) !== 0) this.onAbsent(page);
-    if ((guard & GUARD_SAVING) !== 0) this.onSaving(page);
     if ((guard & GUARD_SNAPSHOT) !== 0) this.onFirstWrite?.(page);
     if ((guard & GUARD_CODE) !== 0) this.onCodeWrite(address, bytes);
     this.guard[page] = this.guard[page]! & GUARD_CODE;

@@ -152,6 +152,11 @@ export class Snapshots {
     return incremental ? this.#usableBase(node) : undefined;
   }
 
+  /** What {@link freeze} will do, without effect. */
+  rehearse(unitBytes: number): void {
+    this.dirty.dirtyGroups(ramGeometry(this.#o.machine().ramBlocks, unitBytes));
+  }
+
   /**
    * The instant of a background save, with the machine stopped: marks what is to be saved, and everything as clean.
    * `undo`: there will be no snapshot; what had changed before has changed still.
@@ -166,9 +171,9 @@ export class Snapshots {
     const dirty = this.dirty.dirtyGroups(geometry);
     const isDirty = (group: number): boolean => dirty[group] !== 0;
     const knowsClean = parent !== undefined || this.#fresh;
-    ram.freeze(knowsClean ? isDirty : () => true);
     this.#journal.stop();
     this.dirty.markAllClean();
+    ram.freeze(knowsClean ? dirty : new Uint8Array(dirty.length).fill(1));
     const options: SaveVmStateOptions = {
       ...this.#hostOptions(),
       ...(parent ? { parent: { idOrTag: parent.handle.info.id, index: parent.index, isDirty } } : {}),
