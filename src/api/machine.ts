@@ -41,6 +41,8 @@ const EVENT_NAMES = [
   'reset',
   'shutdown',
   'suspend',
+  'powerdown',
+  'frozen',
   'loaded',
   'exit',
   'io-error',

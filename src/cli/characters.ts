@@ -3,7 +3,7 @@ import { type CharBackend, CharDeviceError } from '../host/chardev/chardev.ts';
 import { MuxChardev, type MuxHooks } from '../host/chardev/mux.ts';
 import { openChardev } from '../host/chardev/open.ts';
 import { SerialLink } from '../host/serial-link.ts';
-import type { CharConfig, Config } from './config.ts';
+import type { CharConfig, Config, MonitorConfig } from './config.ts';
 import { UsageError } from './grammar.ts';
 
 /** One that is open, as `info chardev` lists it. */
@@ -12,10 +12,18 @@ export interface OpenCharacter {
   readonly backend: CharBackend | MuxChardev;
 }
 
+export interface OpenMonitor {
+  readonly backend: CharBackend;
+  readonly muxed: boolean;
+  /** QMP instead of the human monitor. */
+  readonly control: boolean;
+  readonly pretty: boolean;
+}
+
 export interface Characters {
   /** By port number; undefined: no such port. */
   readonly serials: readonly (SerialLink | undefined)[];
-  readonly monitors: readonly { readonly backend: CharBackend; readonly muxed: boolean }[];
+  readonly monitors: readonly OpenMonitor[];
   readonly open: readonly OpenCharacter[];
   /** Lets input in, once everybody is in place. */
   start(): void;
@@ -71,7 +79,7 @@ export async function openCharacters(config: Config, host: CharacterHost): Promi
 
 class Opener implements Characters {
   readonly serials: (SerialLink | undefined)[] = [];
-  readonly monitors: { backend: CharBackend; muxed: boolean }[] = [];
+  readonly monitors: OpenMonitor[] = [];
   readonly open: OpenCharacter[] = [];
   readonly #config: Config;
   readonly #host: CharacterHost;
@@ -97,14 +105,19 @@ class Opener implements Characters {
     const link = new SerialLink(backend);
     this.serials.push(link);
     if (config.mux && config.id === undefined)
-      this.monitors.push({ backend: shared.mux!.port(), muxed: true });
+      this.monitors.push({ backend: shared.mux!.port(), muxed: true, control: false, pretty: false });
     this.#attachLater(backend, link);
   }
 
-  async monitor(config: CharConfig, label: string): Promise<void> {
+  async monitor(config: MonitorConfig, label: string): Promise<void> {
     if (config.spec.kind === 'none') return;
     const shared = await this.#share(config, label, undefined);
-    this.monitors.push({ backend: shared.mux?.port() ?? shared.backend, muxed: shared.mux !== undefined });
+    this.monitors.push({
+      backend: shared.mux?.port() ?? shared.backend,
+      muxed: shared.mux !== undefined,
+      control: config.mode === 'control',
+      pretty: config.pretty === true,
+    });
   }
 
   #attachLater(backend: CharBackend, link: SerialLink): void {

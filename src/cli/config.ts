@@ -30,7 +30,9 @@ export interface CharConfig extends CharDescription {
 }
 
 export interface MonitorConfig extends CharConfig {
-  readonly mode: 'readline';
+  /** Human or QMP. */
+  readonly mode: 'readline' | 'control';
+  readonly pretty?: boolean;
 }
 
 export interface Config {

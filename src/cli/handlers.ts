@@ -12,7 +12,7 @@ import {
   MACHINES,
   VGA_TYPES,
 } from './choices.ts';
-import { type Config, DEFAULT_RAM_BYTES, MACHINE_TYPE } from './config.ts';
+import { type Config, DEFAULT_RAM_BYTES, MACHINE_TYPE, type MonitorConfig } from './config.ts';
 import {
   isHelp,
   parseBoolean,
@@ -302,7 +302,21 @@ export const addSerial: Handler = (config, value, where) => {
   config.serials.push({ ...description, where });
 };
 
-export const addMonitor: Handler = (config, value, where) => {
+export const addMonitor: Handler = (config, value, where) =>
+  pushMonitor(config, value, where, { mode: 'readline' });
+
+export const addQmp: Handler = (config, value, where) =>
+  pushMonitor(config, value, where, { mode: 'control' });
+
+export const addQmpPretty: Handler = (config, value, where) =>
+  pushMonitor(config, value, where, { mode: 'control', pretty: true });
+
+function pushMonitor(
+  config: Config,
+  value: string,
+  where: string,
+  kind: Pick<MonitorConfig, 'mode' | 'pretty'>,
+): void {
   const description = parseChar(config, value);
   if (description === undefined) {
     throw new UsageError(
@@ -310,8 +324,8 @@ export const addMonitor: Handler = (config, value, where) => {
       `${where}: parse error: ${value}`,
     );
   }
-  config.monitors.push({ ...description, where, mode: 'readline' });
-};
+  config.monitors.push({ ...description, where, ...kind });
+}
 
 export const addChardev: Handler = (config, value, where) => {
   const [backend, ...pairs] = parsePairs(value, 'backend');
@@ -357,8 +371,11 @@ export const addMon: Handler = (config, value, where) => {
   const description = config.chardevs.get(id);
   if (description === undefined) throw new UsageError(`${where}: chardev "${id}" not found`);
   const mode = map.get('mode') ?? 'readline';
-  if (mode !== 'readline') throw new UsageError(`${where}: monitor mode '${mode}' is not supported yet`);
-  config.monitors.push({ ...description, where, mode });
+  if (mode !== 'readline' && mode !== 'control') {
+    throw new UsageError(`${where}: Parameter 'mode' does not accept value '${mode}'`);
+  }
+  const pretty = map.has('pretty') && parseBoolean('pretty', map.get('pretty')!, where);
+  config.monitors.push({ ...description, where, mode, pretty });
 };
 
 export const refuse =

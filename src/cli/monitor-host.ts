@@ -10,6 +10,7 @@ import type { MonitorHost } from '../monitor/command.ts';
 import type { Characters } from './characters.ts';
 import { logItemsHelp } from './choices.ts';
 import type { Config } from './config.ts';
+import { imageFacts } from './image-facts.ts';
 import type { EventLog } from './log.ts';
 import { VERSION } from './version.ts';
 
@@ -42,6 +43,7 @@ export function createMonitorHost({
     },
     encodePng,
     encodePpm,
+    imageFacts,
     openImage: (filename, options) => openImage(filename, options),
     characters: () => characters.open.map(({ label, backend }) => ({ label, filename: backend.filename })),
     setLog: (items) => log.set(items),

@@ -150,7 +150,14 @@ const DISPLAY: OptionGroup = {
       help: 'a device by name',
       handler: set.addChardev,
     },
-    { name: 'mon', argument: '[chardev=]id', help: 'monitor on a device by name', handler: set.addMon },
+    {
+      name: 'mon',
+      argument: '[chardev=]id[,mode=readline|control][,pretty=on]',
+      help: 'monitor on a device by name',
+      handler: set.addMon,
+    },
+    { name: 'qmp', argument: 'dev', help: 'QMP monitor, for programs', handler: set.addQmp },
+    { name: 'qmp-pretty', argument: 'dev', help: 'the same with line breaks', handler: set.addQmpPretty },
     { name: 'nodefaults', help: 'no devices but those named', handler: flag('noDefaults', true) },
   ],
 };
@@ -251,7 +258,6 @@ const REFUSED: OptionGroup = {
       help: 'VNC server',
       handler: set.refuse('there is no VNC server yet'),
     },
-    { name: 'qmp', argument: 'dev', help: 'QMP monitor', handler: set.refuse('there is no QMP yet') },
     {
       name: 'blockdev',
       argument: 'node',

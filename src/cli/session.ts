@@ -1,7 +1,9 @@
 /** One run of the program: a machine with its monitors, from the first instruction to the exit code. */
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { nodeHost } from '../host/host-services.ts';
 import { MonitorLink } from '../host/monitor-link.ts';
+import { QmpLink } from '../host/qmp-link.ts';
 import type { Machine } from '../machine/machine.ts';
 import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
@@ -81,8 +83,19 @@ export class Session {
     const host = createMonitorHost({ config, characters, log, gdbserver, quit });
     const hmp = new Hmp({ machine, host });
     this.#gdb = gdb;
-    for (const { backend, muxed } of characters.monitors) {
-      new MonitorLink({ hmp, version: VERSION, backend, muxed, onFault: (error) => this.#fail(error) });
+    const onFault = (error: unknown) => this.#fail(error);
+    for (const { backend, muxed, control, pretty } of characters.monitors) {
+      if (control) {
+        const now = () => nodeHost.wallClock();
+        new QmpLink({
+          backend,
+          context: { machine, host, hmp },
+          package: host.version,
+          now,
+          pretty,
+          onFault,
+        });
+      } else new MonitorLink({ hmp, version: VERSION, backend, muxed, onFault });
     }
   }
 

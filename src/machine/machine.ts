@@ -55,6 +55,10 @@ export interface MachineEvents {
   reset: { readonly guest: boolean };
   shutdown: { readonly guest: boolean; readonly reason: string };
   suspend: undefined;
+  /** The power button was pressed from outside. */
+  powerdown: undefined;
+  /** A machine that runs stands still for a snapshot (true), or goes on. Its state says save-vm or restore-vm meanwhile. */
+  frozen: boolean;
   /** A loadvm has put another state in place: keys held, text waited for and the like are things of the past. */
   loaded: { readonly tag: string };
   /** isa-debug-exit: the process should end with (value << 1) | 1. */
@@ -256,6 +260,7 @@ export class Machine {
   /** system_powerdown: presses the ACPI power button. */
   powerButton(): void {
     this.board.pm.pressPowerButton();
+    this.#events.emit('powerdown', undefined);
     this.wake();
   }
 
@@ -549,11 +554,15 @@ export class Machine {
     const after = this.#state === 'running' || this.#state === before ? before : this.#state;
     this.#stateBeforeSave = after === 'internal-error' || after === 'debug' ? 'paused' : after;
     this.#state = state;
+    if (after === 'running') this.#events.emit('frozen', true);
     try {
       return await action();
     } finally {
       this.#state = this.#ramFailure === undefined ? this.#afterStop(after) : 'internal-error';
-      if (this.#state === 'running') this.#ensureLoop();
+      if (this.#state === 'running') {
+        this.#ensureLoop();
+        this.#events.emit('frozen', false);
+      }
     }
   }
 

@@ -14,6 +14,8 @@ export interface MonitorHost {
   writeFile(path: string, data: Uint8Array): Promise<void>;
   encodePng(width: number, height: number, rgb: Uint8Array): Uint8Array;
   encodePpm(width: number, height: number, rgb: Uint8Array): Uint8Array;
+  /** What an image is, with the keys of QMP's ImageInfo (qapi/block-core.json). */
+  imageFacts(node: BlockNode): Promise<object>;
   /** Rejects with a BlockError. */
   openImage(filename: string, options: { format?: string; readOnly: boolean }): Promise<BlockNode>;
   characters(): readonly { readonly label: string; readonly filename: string }[];

@@ -28,6 +28,7 @@ const host: MonitorHost = {
   encodePpm: (width, height) => Uint8Array.of(0x50, width & 0xff, height & 0xff),
   openImage: (filename, options) => openImage(filename, options),
   characters: () => [{ label: 'serial0', filename: 'null' }],
+  imageFacts: async () => ({}),
   gdbserver: async (device) => `gdbserver ${device}\n`,
   setLog: (items) => items.every((item) => item === 'unimp' || item === 'none'),
   logHelp: () => 'Log items (comma separated):\n',
