@@ -10,6 +10,10 @@ import { checkImage } from '../../src/block/qcow2/check.ts';
 import { layOut } from '../../src/block/qcow2/create.ts';
 import { openQcow2, type Qcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { MemoryFile } from '../support/memory-file.ts';
+import { fuzz } from '../support/qcow2-fuzz.ts';
+
+const LONG = process.env['AMBERVM_LONG'] === '1';
+const RUNS = Number(process.env['FUZZ_RUNS'] ?? (LONG ? 1_000_000 : 1000));
 
 const CLUSTER = 512;
 const SIZE = 256 * 1024;
@@ -196,6 +200,16 @@ describe('damaged images', () => {
       );
     });
   }
+
+  it(
+    `structured images of all layouts, ${RUNS}`,
+    async () => {
+      const { done, findings } = await fuzz(1, RUNS);
+      expect(findings).toEqual([]);
+      expect(done).toBe(RUNS);
+    },
+    LONG ? 12 * 3_600_000 : 600_000,
+  );
 
   it('cut short anywhere', async () => {
     const seed = await makeSeed(3);

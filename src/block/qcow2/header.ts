@@ -293,6 +293,16 @@ export function checkTable(file: string, table: TableExtent, clusterSize: number
       expected: `a multiple of ${clusterSize} from ${clusterSize} to ${fileBytes}`,
     });
   }
+  // Nor may a small file name a large table, all zero, that every walk goes through.
+  if (end > Math.ceil(fileBytes / clusterSize) * clusterSize) {
+    fail(file, `${section} reaches behind the end of the file`, {
+      section,
+      field: table.sizeField[0],
+      offset: table.sizeField[1],
+      found: bytes,
+      expected: `at most ${fileBytes - offset}`,
+    });
+  }
 }
 
 function checkTables(header: Qcow2Header, file: string, fileBytes: number): void {

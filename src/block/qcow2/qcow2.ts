@@ -18,6 +18,7 @@ import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
 import { Lru } from '../lru.ts';
 import { readsZero, writeRange } from './allocate.ts';
+import { entryOffset } from './be64.ts';
 import { markBitmapsInUse } from './bitmaps.ts';
 import {
   HEADER_PATCH_BYTES,
@@ -105,6 +106,8 @@ async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2
   if (header.l1Entries > 0) await file.read(header.l1Offset, l1.subarray(0, header.l1Entries * 8));
   const refcountTable = Buffer.alloc(header.refcountTableClusters * 2 ** header.clusterBits);
   await file.read(header.refcountTableOffset, refcountTable);
+  checkPopulation(l1, 'L1 table', header, file, fileBytes);
+  checkPopulation(refcountTable, 'refcount table', header, file, fileBytes);
   const parsed = await parseSnapshots(header, file.filename, fileBytes, async (offset, length) => {
     const bytes = Buffer.alloc(length);
     await file.read(header.snapshotsOffset + offset, bytes);
@@ -122,6 +125,31 @@ async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2
   image.snapshots = parsed.snapshots;
   image.snapshotTableBytes = parsed.bytes;
   return image;
+}
+
+/**
+ * Each entry of a table names a cluster of its own, so there are no more of them than the file has clusters. Without this
+ * a small file could name one L2 table or refcount block millions of times, and every walk over it would take hours.
+ */
+function checkPopulation(
+  table: Buffer,
+  section: string,
+  header: Qcow2Header,
+  file: BlockFile,
+  fileBytes: number,
+): void {
+  const clusters = Math.ceil(fileBytes / 2 ** header.clusterBits);
+  if (table.length / 8 <= clusters) return;
+  let entries = 0;
+  for (let i = 0; i < table.length / 8; i++) if (entryOffset(table, i) !== 0) entries++;
+  if (entries <= clusters) return;
+  throw new BlockError('corrupt', `'${file.filename}': ${section} has more entries than the file has clusters`, {
+    file: file.filename,
+    section,
+    field: 'entries',
+    found: entries,
+    expected: `at most ${clusters}`,
+  });
 }
 
 function refuseCorrupt(file: BlockFile, header: Qcow2Header): void {

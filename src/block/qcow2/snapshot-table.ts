@@ -91,6 +91,7 @@ export async function parseSnapshots(
   const snapshots: Snapshot[] = [];
   const window = new TableWindow(read);
   let at = 0;
+  let l1Bytes = 0;
   for (let index = 0; index < header.snapshotCount; index++) {
     const fixed = await window.bytes(at, FIXED_BYTES);
     const extraBytes = fixed.readUInt32BE(36);
@@ -118,6 +119,9 @@ export async function parseSnapshots(
     const entry = await window.bytes(at, total);
     const snapshot = decode(entry, extraBytes, idBytes, tagBytes, header.sizeBytes);
     checkSnapshot(snapshot, header, file, fileBytes, header.snapshotsOffset + at, bad);
+    // Tables of their own, all in the file: a thousand snapshots cannot share a large one.
+    l1Bytes += snapshot.l1Entries * 8;
+    if (l1Bytes > fileBytes + 2 ** header.clusterBits) bad('l1_size', 8, l1Bytes, `at most ${fileBytes} in all`);
     snapshots.push(snapshot);
     at += Math.ceil(total / 8) * 8;
   }
