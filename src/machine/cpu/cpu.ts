@@ -514,8 +514,8 @@ export class Cpu extends CpuState {
     this.rec = rec;
     const eip = this.#eipOf(rec);
     this.eip = eip;
-    const next = eip + this.u8[rec + L.R_LEN]!;
-    this.nextEip = this.get(L.MODE) === L.MODE_S16 ? next & 0xffff : next | 0;
+    // Not cut to 16 bits: running over the end of 64 KiB is #GP (SDM 3B, 18.33.2; the 8086 wraps).
+    this.nextEip = (eip + this.u8[rec + L.R_LEN]!) | 0;
     const codeTlb = this.get(L.XTLBBASE);
     const owner = this.records.owner(rec);
     let result: number;

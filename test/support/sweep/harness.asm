@@ -56,6 +56,7 @@ caught:
  add esp,40
  mov [save_esp],esp
  mov [save_ss],ss
+saved:
  mov [save_es],es
  mov [save_fs],fs
  mov [save_gs],gs
@@ -272,6 +273,56 @@ finish:
  hlt
 .text: db 'END',10
 
+; ---- real mode: entries of all vectors, 8 bytes each, and the table that leads to them
+bits 16
+align 16
+real_stubs:
+%assign v 0
+%rep 256
+ align 8
+ db 0x68
+ dw v
+ jmp near caught_real
+%assign v v+1
+%endrep
+; the stack may be anywhere: own one from here on
+caught_real:
+ mov [cs:save_esp-start],esp
+ mov [cs:save_ss-start],ss
+ lss esp,[cs:own_stack-start]
+ pushad
+ push ds
+ mov eax,cr0
+ or al,1
+ mov cr0,eax
+ jmp dword 8:from_real
+bits 32
+from_real:
+ mov ax,0x10
+ mov ds,ax
+ pop ax
+ movzx eax,ax
+ mov [save],eax
+ mov ecx,1
+.registers: pop dword [save+ecx*4]
+ inc ecx
+ cmp ecx,9
+ jne .registers
+ movzx ebx,word [save_ss]
+ shl ebx,4
+ mov ebp,[save_esp]
+ xor ecx,ecx
+.frame: lea edx,[ebp+ecx*2]
+ movzx edx,dx
+ movzx eax,word [ebx+edx]
+ mov [save+36+ecx*4],eax
+ inc ecx
+ cmp ecx,7
+ jne .frame
+ jmp saved
+align 4
+own_stack: dw 0xf000,0,0x2000
+
 ; the double-fault task
 df:
  push dword 8
@@ -294,3 +345,11 @@ save_tr: dd 0
 save_ldt: dd 0
 save_cr0: dd 0
 save_cr2: dd 0
+times 0x4000-($-$$) db 0
+; the real-mode vector table, at 0x24000
+real_table:
+%assign v 0
+%rep 256
+ dw (real_stubs-start)+v*8, 0x2000
+%assign v v+1
+%endrep

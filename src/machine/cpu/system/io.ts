@@ -26,11 +26,14 @@ const EDI = 7;
 const DR7 = L.DR + 28;
 
 /** #GP(0) unless the program may touch ports [port, port + bytes). */
+function checkPermission(c: CpuState, port: number, bytes: number): void {
+  if (!c.protectedMode) return;
+  const flags = c.get(L.EFL);
+  if ((flags & FLAG_VM) !== 0 || c.get(L.CPL) > (flags & FLAG_IOPL) >> 12) checkBitmap(c, port, bytes);
+}
+
 function checkPort(c: CpuState, port: number, bytes: number): void {
-  if (c.protectedMode) {
-    const flags = c.get(L.EFL);
-    if ((flags & FLAG_VM) !== 0 || c.get(L.CPL) > (flags & FLAG_IOPL) >> 12) checkBitmap(c, port, bytes);
-  }
+  checkPermission(c, port, bytes);
   if ((c.get(DR7) & 0xff) !== 0) debugIoMatch(c, port, bytes);
 }
 
@@ -145,6 +148,8 @@ function outsOnce(c: CpuState, bytes: number, wide: boolean, step: number): void
 function stringIo(c: CpuState, bytes: number, output: boolean): number {
   const wide = addressSize(c) === 32;
   const step = (c.get(L.EFL) & FLAG_DF) !== 0 ? -bytes : bytes;
+  // Before the memory operand is looked at, and also with nothing to repeat.
+  checkPermission(c, c.reg16(EDX), bytes);
   if (repPrefix(c) === 0) {
     if (output) outsOnce(c, bytes, wide, step);
     else insOnce(c, bytes, wide, step);
