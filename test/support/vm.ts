@@ -51,6 +51,8 @@ export interface BootOptions {
   readonly initrd?: string;
   readonly append?: string;
   readonly bootOrder?: string;
+  /** As -cpu; default pentium3. */
+  readonly cpuModel?: string;
   readonly noReboot?: boolean;
   /** Default: 8 ns an instruction, no sleep. False: time is the host's. */
   readonly icount?: IcountOptions | false;
@@ -168,6 +170,7 @@ export async function boot(options: BootOptions = {}): Promise<TestVm> {
     ...(firmware.vgaRom === undefined ? {} : { vgaRom: firmware.vgaRom }),
     ...(options.kernel === undefined ? {} : kernelOptions(options.kernel, options, firmware)),
     ...(options.bootOrder === undefined ? {} : { bootOrder: options.bootOrder }),
+    ...(options.cpuModel === undefined ? {} : { cpuModel: options.cpuModel }),
     ...(options.noReboot === undefined ? {} : { noReboot: options.noReboot }),
     ...(options.icount === false ? {} : { icount: options.icount ?? { shift: 3, sleep: false } }),
     vga: 'std',

@@ -68,14 +68,17 @@ function fillMoves(): void {
   memory(0xd9, 2, move.fstSingle);
   memory(0xd9, 3, move.fstpSingle);
   memory(0xdb, 0, move.fild32);
+  memory(0xdb, 1, move.fisttp32);
   memory(0xdb, 2, move.fist32);
   memory(0xdb, 3, move.fistp32);
   memory(0xdb, 5, move.fldExtended);
   memory(0xdb, 7, move.fstpExtended);
   memory(0xdd, 0, move.fldDouble);
+  memory(0xdd, 1, move.fisttp64);
   memory(0xdd, 2, move.fstDouble);
   memory(0xdd, 3, move.fstpDouble);
   memory(0xdf, 0, move.fild16);
+  memory(0xdf, 1, move.fisttp16);
   memory(0xdf, 2, move.fist16);
   memory(0xdf, 3, move.fistp16);
   memory(0xdf, 4, move.fbld);

@@ -190,6 +190,13 @@ const integer16: Convert = () => toInteger(x, 16);
 const integer32: Convert = () => toInteger(x, 32);
 const integer64: Convert = () => toInteger(x, 64);
 
+const truncating =
+  (convert: Convert): Convert =>
+  () => {
+    fp.rounding = 3;
+    convert();
+  };
+
 export const fstSingle = storing(single, writeLow32, false);
 export const fstpSingle = storing(single, writeLow32, true);
 export const fstDouble = storing(double, write64, false);
@@ -199,6 +206,10 @@ export const fistp16 = storing(integer16, writeLow16, true);
 export const fist32 = storing(integer32, writeLow32, false);
 export const fistp32 = storing(integer32, writeLow32, true);
 export const fistp64 = storing(integer64, write64, true);
+/** SSE3's, but QEMU's TCG has them on every model, and so have programs that run there. */
+export const fisttp16 = storing(truncating(integer16), writeLow16, true);
+export const fisttp32 = storing(truncating(integer32), writeLow32, true);
+export const fisttp64 = storing(truncating(integer64), write64, true);
 export const fstpExtended = storing(
   () => {},
   (c, seg, offset) => write80(c, seg, offset, x),
