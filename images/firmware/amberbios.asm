@@ -4,7 +4,7 @@
 ; machine and on ambervm. All code is 16-bit; POST reaches memory above 1 MiB through FS with a
 ; 4 GiB limit ("unreal mode"). Interrupt services use the caller's stack, about 150 bytes of it.
 ;
-; Not there: SMM, S3 resume, MP table, APM, PS/2 mouse services (int 15h C2), USB, AHCI, PCI option
+; Not there: SMM, S3 resume, MP table, APM in protected mode, PS/2 mouse services (int 15h C2), USB, AHCI, PCI option
 ; ROMs, bridges, hard disk emulation from CD, CGA modes, VBE save/restore and protected-mode interface.
 
 bits 16

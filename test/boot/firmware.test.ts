@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { boot, type FirmwareName } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const demo = join(import.meta.dirname, '../../images/demo/demo.img');
 

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { boot, type FirmwareName } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const MENU = /GNU GRUB[\s\S]*Memtest86\+[\s\S]*Press enter to boot the selected OS/;
 

@@ -8,7 +8,7 @@ import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { requireProgram } from '../support/programs.ts';
 import { boot, type FirmwareName } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const SIZE = '640x480';
 const hasQemu = requireProgram('qemu-system-i386');

@@ -9,7 +9,7 @@ import { requireProgram } from '../support/programs.ts';
 import { qemuCheck, run } from '../support/qemu-img.ts';
 import { boot, type FirmwareName, type TestVm } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 /** Start of the second partition: the first begins at 1 MiB and has 24 MiB. */
 const ROOT_START = 25 << 20;

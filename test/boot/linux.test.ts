@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { type BootOptions, boot, type TestVm } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 const CONSOLE = 'console=tty0 console=ttyS0,115200 cryptomgr.notests';
 

@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 import { guest, haveGuests, isLongRun } from '../support/guests.ts';
 import { boot } from '../support/vm.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 900_000 });
 
 test.skipIf(!haveGuests('memtest86+.iso'))(
   'memtest86+ tests the memory it was given and finds no error',

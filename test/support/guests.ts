@@ -13,7 +13,14 @@ export type GuestName =
   | 'grub-linux.iso'
   | 'isolinux.iso'
   | 'memtest86+.iso'
-  | 'ipxe.iso';
+  | 'ipxe.iso'
+  | 'multiboot.iso'
+  | 'tools.iso'
+  | 'grub-legacy.img'
+  | 'floppy-720k.img'
+  | 'installer-linux'
+  | 'installer-text.gz'
+  | 'installer-gtk.gz';
 
 const BUILDER = join(import.meta.dirname, '../../scripts/guests/build.mjs');
 /** Exit code of the builder when packages cannot be had here. */

@@ -24,7 +24,7 @@ import { KeyboardLine, ScreenView, SerialLine } from './vm-console.ts';
 export type FirmwareName = 'seabios' | 'amberbios';
 
 /** Real time that a wait may take unless it says otherwise, ms. Generous: CI machines are slow and shared. */
-const WAIT_MS = 240_000;
+const WAIT_MS = 600_000;
 const POLL_MS = 10;
 /** 2026-01-01: guests see the same date in every run. */
 const START_SECONDS = 1_767_225_600;
