@@ -38,7 +38,7 @@ describe.each<FirmwareName>(['seabios', 'amberbios'])('on %s', (firmware) => {
     },
   );
 
-  test.skipIf(!isEnough || !haveGuests('multiboot.iso'))('iPXE and memtest86+ from GRUB', async () => {
+  test.skipIf(!isLongRun || !haveGuests('multiboot.iso'))('iPXE and memtest86+ from GRUB', async () => {
     {
       await using vm = await startEntry(firmware, 3);
       await vm.screen.waitFor('Ctrl-B');
