@@ -1,4 +1,9 @@
 /** The programming interface: `import { Machine } from 'ambervm'`. */
+import { fileURLToPath } from 'node:url';
+
+/** A small guest that comes with ambervm: counts on the serial port, moves on the screen, checks its disk. */
+export const DEMO_IMAGE: string = fileURLToPath(new URL('../images/demo/demo.img', import.meta.url));
+
 export { Machine, type MachineEvent, type RunOptions } from './api/machine.ts';
 export type { DriveSpec, MachineOptions } from './api/options.ts';
 export { MachineError, type MachineErrorCode } from './api/errors.ts';
