@@ -15,10 +15,22 @@ export interface BlockNode {
   write(offset: number, source: Uint8Array): Promise<void>;
   /** Reads as zero afterwards; may deallocate. */
   writeZeroes(offset: number, length: number): Promise<void>;
+  /** Nobody needs what is there any more. A hint: it reads as zero afterwards, or as before. */
+  discard?(offset: number, length: number): Promise<void>;
+  /** Of the metadata cache that all images of the chain share. */
+  readonly cacheStatistics?: CacheStatistics | undefined;
   /** All writes completed before the call are durable when it resolves. */
   flush(): Promise<void>;
   /** Flushes, releases locks and handles. Idempotent. */
   close(): Promise<void>;
+}
+
+/** How a metadata cache has done. */
+export interface CacheStatistics {
+  readonly hits: number;
+  readonly misses: number;
+  readonly usedBytes: number;
+  readonly budgetBytes: number;
 }
 
 /** One internal snapshot, as `info snapshots` and `qemu-img snapshot -l` show it. */

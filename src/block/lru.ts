@@ -10,6 +10,9 @@ export interface LruEntry {
 
 export class Lru {
   readonly budgetBytes: number;
+  /** Looked for and found, or not, by all owners. */
+  hits = 0;
+  misses = 0;
   #usedBytes = 0;
   #newest: LruEntry | undefined;
   #oldest: LruEntry | undefined;

@@ -17,6 +17,14 @@ export interface DriveConfig {
   readonly readOnly: boolean;
   readonly snapshot: boolean | undefined;
   readonly cache: CacheMode | undefined;
+  /** `discard=unmap`: what the guest trims is given back. */
+  readonly discard: boolean;
+  /** Zeroes that the guest writes are not stored. */
+  readonly detectZeroes: boolean;
+  /** Of the metadata cache; undefined: the default. */
+  readonly cacheBytes: number | undefined;
+  /** Keys that only qcow2 has. */
+  readonly qcow2Keys: readonly string[];
   readonly id: string | undefined;
   readonly serial: string | undefined;
   /** Keys that no block driver of ours knows: reported when the format is known. */

@@ -1,7 +1,20 @@
 /** `-drive` and its short forms, and where each drive sits: QEMU's rules (blockdev.c) and names (`ide0-hd0`). */
 import type { CacheMode } from '../block/file.ts';
 import type { DriveConfig, DriveInterface } from './config.ts';
-import { type Pair, parseBoolean, parseNumber, parsePairs, UsageError } from './grammar.ts';
+import { type Pair, parseBoolean, parseNumber, parsePairs, parseSize, UsageError } from './grammar.ts';
+
+/** qcow2's: sizes of its metadata cache, and what QEMU's has beside and ours needs not. */
+const CACHE_SIZE_KEYS = ['cache-size', 'l2-cache-size', 'refcount-cache-size'];
+const QCOW2_KEYS = [
+  ...CACHE_SIZE_KEYS,
+  'l2-cache-entry-size',
+  'cache-clean-interval',
+  'lazy-refcounts',
+  'overlap-check',
+  'pass-discard-request',
+  'pass-discard-snapshot',
+  'pass-discard-other',
+];
 
 /** Keys of `-drive` that are understood; those of a block driver are checked when the image is opened. */
 const KEYS = new Set([
@@ -21,6 +34,7 @@ const KEYS = new Set([
   'discard',
   'aio',
   'detect-zeroes',
+  ...QCOW2_KEYS,
   'serial',
   'werror',
   'rerror',
@@ -69,10 +83,49 @@ export function parseDrive(text: string, where: string): DriveConfig {
     readOnly: flag('readonly') ?? flag('read-only') ?? false,
     snapshot: flag('snapshot'),
     cache: CACHE_MODES.get(get('cache') ?? 'writeback'),
+    ...zeroModes(values, where),
+    cacheBytes: cacheBytes(values, where),
+    qcow2Keys: pairs.filter(({ key }) => QCOW2_KEYS.includes(key)).map(({ key }) => key),
     id: get('id'),
     serial: get('serial'),
     unknownKeys: unknownKeys(pairs),
   };
+}
+
+function zeroModes(
+  values: ReadonlyMap<string, string>,
+  where: string,
+): Pick<DriveConfig, 'detectZeroes' | 'discard'> {
+  const discard = ['unmap', 'on'].includes(values.get('discard') ?? 'ignore');
+  const detect = values.get('detect-zeroes') ?? 'off';
+  if (detect === 'unmap' && !discard) {
+    throw new UsageError(
+      `${where}: setting detect-zeroes to unmap is not allowed without setting discard operation to unmap`,
+    );
+  }
+  return { discard, detectZeroes: detect !== 'off' };
+}
+
+/** Budget of the metadata cache: ours is one for L2 tables and refcount blocks, so that their sizes add up. */
+function cacheBytes(values: ReadonlyMap<string, string>, where: string): number | undefined {
+  const [all, l2, refcount] = CACHE_SIZE_KEYS.map((key) => {
+    const value = values.get(key);
+    return value === undefined ? undefined : parseSize(key, value, where);
+  });
+  if (all === undefined)
+    return l2 === undefined && refcount === undefined ? undefined : (l2 ?? 0) + (refcount ?? 0);
+  if (l2 !== undefined && refcount !== undefined) {
+    throw new UsageError(
+      `${where}: cache-size, l2-cache-size and refcount-cache-size may not be set at the same time`,
+    );
+  }
+  for (const [name, part] of [
+    ['l2-cache-size', l2],
+    ['refcount-cache-size', refcount],
+  ] as const) {
+    if ((part ?? 0) > all) throw new UsageError(`${where}: ${name} may not exceed cache-size`);
+  }
+  return all;
 }
 
 function unknownKeys(pairs: readonly Pair[]): string[] {
@@ -126,6 +179,10 @@ export function simpleDrive(
     readOnly: false,
     snapshot: undefined,
     cache: undefined,
+    discard: false,
+    detectZeroes: false,
+    cacheBytes: undefined,
+    qcow2Keys: [],
     id: undefined,
     serial: undefined,
     unknownKeys: [],

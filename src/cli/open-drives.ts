@@ -1,6 +1,7 @@
 /** Opens the images of the drives that the command line names. */
 import type { BlockNode } from '../block/block-node.ts';
 import { BlockError } from '../block/errors.ts';
+import { detectZeroes } from '../block/filters/detect-zeroes.ts';
 import { openImage } from '../block/open.ts';
 import type { DriveOptions } from '../machine/options.ts';
 import type { Config } from './config.ts';
@@ -52,12 +53,14 @@ async function openDrive(
         warn: (message) => notice(`WARNING: ${message}`),
         ...(drive.format === undefined ? {} : { format: drive.format }),
         ...(drive.cache === undefined ? {} : { cache: drive.cache }),
+        ...(drive.cacheBytes === undefined ? {} : { cacheBytes: Math.max(1, drive.cacheBytes) }),
       });
-      if (drive.unknownKeys.length === 0) return opened;
+      const foreign = [...drive.unknownKeys, ...(opened.format === 'raw' ? drive.qcow2Keys : [])];
+      if (foreign.length === 0) return drive.detectZeroes ? detectZeroes(opened) : opened;
       await opened.close();
       throw new BlockError(
         'unsupported',
-        `Block format '${drive.format ?? opened.format}' does not support the option '${drive.unknownKeys[0]}'`,
+        `Block format '${drive.format ?? opened.format}' does not support the option '${foreign[0]}'`,
       );
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;

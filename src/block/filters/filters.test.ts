@@ -1,15 +1,55 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryFile } from '../../../test/support/memory-file.ts';
 import { openRaw } from '../raw/raw.ts';
+import { supportsSnapshots } from '../block-node.ts';
+import { layOut } from '../qcow2/create.ts';
+import { openQcow2 } from '../qcow2/qcow2.ts';
+import { DATA } from '../qcow2/references.ts';
 import { copyOnWrite } from './copy-on-write.ts';
+import { detectZeroes } from './detect-zeroes.ts';
+import { filterFile, filterNode } from './filter.ts';
+import { Stats } from './stats.ts';
 import { delayed } from './delay.ts';
-import { injectErrors } from './inject-error.ts';
+import { injectErrors, planErrors } from './inject-error.ts';
 import { Log, logged } from './log.ts';
 import { readOnly } from './readonly.ts';
 
 const memory = (): MemoryFile => new MemoryFile(Buffer.alloc(256 * 1024, 7));
 
 describe('filters', () => {
+  it('stack: one thing around each request, of files and of images', async () => {
+    const below = new Stats();
+    const above = new Stats();
+    const errors = planErrors('t');
+    const file = filterFile(filterFile(memory(), below.around), errors.around);
+    const node = filterNode(await openRaw(file), 'stats', above.around);
+    errors.failAt('write', 1);
+    await node.write(0, new Uint8Array(512));
+    await expect(node.write(0, new Uint8Array(512))).rejects.toMatchObject({ code: 'io' });
+    await Promise.all([node.read(0, new Uint8Array(1024)), node.read(0, new Uint8Array(512))]);
+    await node.writeZeroes(0, 4096);
+    await node.discard?.(0, 4096);
+    await node.flush();
+    expect(above.of('write')).toEqual({ requests: 2, bytes: 1024, errors: 1 });
+    expect(above.of('read')).toEqual({ requests: 2, bytes: 1536, errors: 0 });
+    expect(above.of('zero').bytes).toBe(4096);
+    expect(above.of('discard').requests).toBe(1);
+    expect(above.mostInFlight).toBe(2);
+    expect(below.of('write')).toEqual({ requests: 2, bytes: 4608, errors: 0 });
+    expect(below.of('flush').requests).toBe(1);
+  });
+
+  it('detect-zeroes: zeroes become holes', async () => {
+    const file = new MemoryFile(layOut('t', { sizeBytes: 1 << 20 }));
+    const node = detectZeroes(await openQcow2(file));
+    await node.write(0, new Uint8Array(65_536).fill(1));
+    await node.write(0, new Uint8Array(65_536));
+    await node.write(131_072, new Uint8Array(65_536));
+    expect(supportsSnapshots(node)).toBe(true);
+    for await (const { kind } of node.extents(0, 1 << 20)) expect(kind).not.toBe(DATA);
+    await node.close();
+  });
+
   it('log: what is written and flushed, when it was made and when it was done, copied', async () => {
     const log = new Log();
     const file = logged(memory(), log);

@@ -1,15 +1,20 @@
-/** A file under an image that fails when told to. */
+/** Requests that fail when told to. */
 import { BlockError, type BlockErrorCode } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
+import { type Around, filterFile } from './filter.ts';
 
 export type Operation = 'read' | 'write' | 'flush';
 
-export interface Injector {
-  readonly file: BlockFile;
+export interface ErrorPlan {
+  readonly around: Around;
   /** The request with this number (from 0, of that kind, counted from now) fails, and `count` - 1 after it. */
   failAt(operation: Operation, number: number, code?: BlockErrorCode, count?: number): void;
   /** No failures any more. */
   heal(): void;
+}
+
+export interface Injector extends ErrorPlan {
+  readonly file: BlockFile;
 }
 
 interface Plan {
@@ -19,41 +24,23 @@ interface Plan {
   readonly code: BlockErrorCode;
 }
 
-export function injectErrors(below: BlockFile): Injector {
+/** Zero writes and discards count as writes; truncation never fails. */
+export function planErrors(filename: string): ErrorPlan {
   let plans: Plan[] = [];
   const check = (operation: Operation, offset: number): void => {
     for (const plan of plans) {
       if (plan.operation !== operation || plan.left-- > 0) continue;
       if (plan.count-- > 0) {
-        throw new BlockError(plan.code, `injected ${operation} error`, { file: below.filename, offset });
+        throw new BlockError(plan.code, `injected ${operation} error`, { file: filename, offset });
       }
     }
   };
-  const file: BlockFile = {
-    filename: below.filename,
-    readOnly: below.readOnly,
-    size: () => below.size(),
-    read: async (offset, target) => {
-      check('read', offset);
-      await below.read(offset, target);
-    },
-    write: async (offset, source) => {
-      check('write', offset);
-      await below.write(offset, source);
-    },
-    writev: async (offset, parts) => {
-      check('write', offset);
-      await below.writev(offset, parts);
-    },
-    truncate: (sizeBytes) => below.truncate(sizeBytes),
-    flush: async () => {
-      check('flush', 0);
-      await below.flush();
-    },
-    close: () => below.close(),
-  };
   return {
-    file,
+    around: async ({ kind, offset }, next) => {
+      if (kind === 'read' || kind === 'flush') check(kind, offset);
+      else if (kind !== 'truncate') check('write', offset);
+      await next();
+    },
     failAt: (operation, number, code = 'io', count = 1) => {
       plans.push({ operation, left: number, count, code });
     },
@@ -61,4 +48,9 @@ export function injectErrors(below: BlockFile): Injector {
       plans = [];
     },
   };
+}
+
+export function injectErrors(below: BlockFile): Injector {
+  const plan = planErrors(below.filename);
+  return { ...plan, file: filterFile(below, plan.around) };
 }

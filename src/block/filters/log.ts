@@ -4,6 +4,7 @@
  * made; everything else may have reached the disk or not.
  */
 import type { BlockFile } from '../file.ts';
+import { filterFile } from './filter.ts';
 
 export type LogEntry = {
   readonly begun: number;
@@ -39,26 +40,15 @@ export class Log {
 
 /** Data is copied when the request is made. */
 export function logged(below: BlockFile, log: Log): BlockFile {
-  return {
-    filename: below.filename,
-    readOnly: below.readOnly,
-    size: () => below.size(),
-    read: (offset, target) => below.read(offset, target),
-    ...(below.readSync ? { readSync: (offset, target) => below.readSync!(offset, target) } : {}),
-    write: (offset, source) =>
-      log.record([{ kind: 'write', offset, data: Uint8Array.from(source) }], () =>
-        below.write(offset, source),
-      ),
-    writev: (offset, parts) => {
-      let at = offset;
-      const requests = parts.map((part): WriteRecord => {
-        at += part.length;
-        return { kind: 'write', offset: at - part.length, data: Uint8Array.from(part) };
-      });
-      return log.record(requests, () => below.writev(offset, parts));
-    },
-    truncate: (sizeBytes) => log.record([{ kind: 'truncate', sizeBytes }], () => below.truncate(sizeBytes)),
-    flush: () => log.record([{ kind: 'flush' }], () => below.flush()),
-    close: () => below.close(),
-  };
+  return filterFile(below, ({ kind, offset, parts }, next) => {
+    if (kind === 'truncate') return log.record([{ kind, sizeBytes: offset }], next);
+    if (kind === 'flush') return log.record([{ kind }], next);
+    if (kind === 'read') return next();
+    let at = offset;
+    const requests = parts.map((part): WriteRecord => {
+      at += part.length;
+      return { kind: 'write', offset: at - part.length, data: Uint8Array.from(part) };
+    });
+    return log.record(requests, next);
+  });
 }

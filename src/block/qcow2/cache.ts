@@ -57,10 +57,14 @@ export class TableCache {
   get(offset: number): Buffer | Promise<Buffer> {
     const clean = this.#clean.get(offset);
     if (clean !== undefined) {
+      this.#lru.hits++;
       this.#lru.touch(clean);
       return clean.table;
     }
-    return this.#dirty.get(offset) ?? this.#kept.get(offset) ?? this.#load(offset);
+    const table = this.#dirty.get(offset) ?? this.#kept.get(offset);
+    if (table === undefined) this.#lru.misses++;
+    else this.#lru.hits++;
+    return table ?? this.#load(offset);
   }
 
   #load(offset: number): Promise<Buffer> {

@@ -7,6 +7,7 @@
  * instant the file is a consistent image, but for clusters that count as used and are not.
  */
 import { BlockError } from '../errors.ts';
+import type { CacheStatistics } from '../block-node.ts';
 import type { BlockFile } from '../file.ts';
 import type { Lru } from '../lru.ts';
 import { Gate, Mutex } from '../mutex.ts';
@@ -43,6 +44,7 @@ export class Qcow2Image {
   readonly l2Cache: TableCache;
   readonly refcountCache: TableCache;
   readonly refcounts: Refcounts;
+  readonly cacheStatistics: CacheStatistics;
   readonly metadata = new MetadataClusters(this);
   header: Qcow2Header;
   /** The first {@link HEADER_PATCH_BYTES} or more of the file. */
@@ -89,6 +91,7 @@ export class Qcow2Image {
     this.dataFile = tables.dataFile;
     this.l1 = tables.l1;
     this.fileEnd = tables.fileEnd;
+    this.cacheStatistics = tables.lru;
     this.l2Cache = new TableCache(file, this.clusterSize, tables.lru);
     this.refcountCache = new TableCache(file, this.clusterSize, tables.lru);
     this.refcounts = new Refcounts(

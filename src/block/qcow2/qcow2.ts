@@ -4,6 +4,7 @@
  */
 import type {
   BlockNode,
+  CacheStatistics,
   DiskInstant,
   HeldDisk,
   SnapshotInfo,
@@ -143,13 +144,17 @@ function checkPopulation(
   let entries = 0;
   for (let i = 0; i < table.length / 8; i++) if (entryOffset(table, i) !== 0) entries++;
   if (entries <= clusters) return;
-  throw new BlockError('corrupt', `'${file.filename}': ${section} has more entries than the file has clusters`, {
-    file: file.filename,
-    section,
-    field: 'entries',
-    found: entries,
-    expected: `at most ${clusters}`,
-  });
+  throw new BlockError(
+    'corrupt',
+    `'${file.filename}': ${section} has more entries than the file has clusters`,
+    {
+      file: file.filename,
+      section,
+      field: 'entries',
+      found: entries,
+      expected: `at most ${clusters}`,
+    },
+  );
 }
 
 function refuseCorrupt(file: BlockFile, header: Qcow2Header): void {
@@ -204,6 +209,10 @@ export class Qcow2 implements Layer, Snapshotting {
 
   get sizeBytes(): number {
     return this.image.header.sizeBytes;
+  }
+
+  get cacheStatistics(): CacheStatistics {
+    return this.image.cacheStatistics;
   }
 
   get readOnly(): boolean {

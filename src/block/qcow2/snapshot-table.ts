@@ -121,7 +121,8 @@ export async function parseSnapshots(
     checkSnapshot(snapshot, header, file, fileBytes, header.snapshotsOffset + at, bad);
     // Tables of their own, all in the file: a thousand snapshots cannot share a large one.
     l1Bytes += snapshot.l1Entries * 8;
-    if (l1Bytes > fileBytes + 2 ** header.clusterBits) bad('l1_size', 8, l1Bytes, `at most ${fileBytes} in all`);
+    if (l1Bytes > fileBytes + 2 ** header.clusterBits)
+      bad('l1_size', 8, l1Bytes, `at most ${fileBytes} in all`);
     snapshots.push(snapshot);
     at += Math.ceil(total / 8) * 8;
   }

@@ -99,9 +99,14 @@ function imageLines(node: NonNullable<Machine['disks'][number]['node']>): string
   return lines;
 }
 
-function statisticsLine({ device, statistics: s }: Machine['disks'][number]): string {
+function statisticsLine({ device, node, statistics: s }: Machine['disks'][number]): string {
+  const cache = node?.cacheStatistics;
+  const metadata =
+    cache === undefined
+      ? ''
+      : ` cache_hits=${cache.hits} cache_misses=${cache.misses} cache_bytes=${cache.usedBytes} cache_size=${cache.budgetBytes}`;
   return (
     `${device}: rd_bytes=${s.readBytes} wr_bytes=${s.writtenBytes} rd_operations=${s.reads} ` +
-    `wr_operations=${s.writes} flush_operations=${s.flushes}\n`
+    `wr_operations=${s.writes} flush_operations=${s.flushes}${metadata}\n`
   );
 }
