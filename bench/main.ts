@@ -16,10 +16,12 @@ import { killAll } from './harness/vm.ts';
 import { measureMips, type Mips } from './mips/mips.ts';
 import { type BenchOptions, HELP, parseOptions, type Section } from './options.ts';
 import { markdown, plain, type Table } from './report.ts';
+import { fractionPlot, moreTable, sizePlot, writePlot } from './snapshot/more.ts';
 import { buildRamfill, makeDisk, measureSnapshot, type SnapshotTimes } from './snapshot/snapshot.ts';
 import { bootTable, checksumNotes, microTable, mipsTable, type Runs, snapshotTable } from './tables.ts';
 
 const ROOT = join(import.meta.dirname, '..');
+const RESULTS = join(ROOT, 'bench', 'results');
 
 /** What one run of the benchmark works with. */
 interface Bench {
@@ -33,6 +35,7 @@ interface Bench {
 /** What a section found out. */
 interface Outcome {
   readonly table: Table;
+  readonly more?: readonly Table[];
   readonly notes: readonly string[];
   readonly raw: unknown;
 }
@@ -140,7 +143,15 @@ async function snapshotSection(bench: Bench): Promise<Outcome> {
     sizes.set(mem, runs);
   }
   const raw = [...sizes].map(([mem, runs]) => [mem, Object.fromEntries(runs)]);
-  return { table: snapshotTable(bench.emulators, sizes), notes, raw: Object.fromEntries(raw) };
+  const { emulators } = bench;
+  const { reps, quick, large, plots } = options;
+  const more = { emulators, ramfill, work, reps, quick, large, log, notes };
+  const tables = [await moreTable(more)];
+  if (plots) {
+    writePlot(options.out ?? RESULTS, 'snapshot-size.svg', sizePlot(sizes));
+    writePlot(options.out ?? RESULTS, 'snapshot-dirty.svg', await fractionPlot(more, quick ? 64 : 256));
+  }
+  return { table: snapshotTable(emulators, sizes), more: tables, notes, raw: Object.fromEntries(raw) };
 }
 
 const MEASURES: Readonly<Record<Section, (bench: Bench) => Promise<Outcome>>> = {
@@ -191,7 +202,7 @@ async function main(): Promise<void> {
       process.exit(1);
     });
   }
-  const out = options.out ?? join(ROOT, 'bench', 'results');
+  const out = options.out ?? RESULTS;
   const top = heading(emulators);
   const pages = [top, ...missing];
   const raw: Record<string, unknown> = { host: top, options, missing };
@@ -199,9 +210,10 @@ async function main(): Promise<void> {
     process.stdout.write(`${top}\n`);
     for (const section of options.sections) {
       const outcome = await MEASURES[section](bench);
-      process.stdout.write(`${plain(outcome.table)}${outcome.notes.map((note) => `${note}\n`).join('')}`);
+      const tables = [outcome.table, ...(outcome.more ?? [])];
+      process.stdout.write(tables.map(plain).join('') + outcome.notes.map((note) => `${note}\n`).join(''));
       const notes = outcome.notes.map((note) => `- ${note}`);
-      pages.push(markdown(outcome.table), ...(notes.length > 0 ? [notes.join('\n')] : []));
+      pages.push(...tables.map(markdown), ...(notes.length > 0 ? [notes.join('\n')] : []));
       raw[section] = { raw: outcome.raw, notes: outcome.notes };
       // After each section: a run that is broken off has not been for nothing.
       mkdirSync(out, { recursive: true });

@@ -17,6 +17,9 @@ Options:
   --emulators=a,b    of ours, qemu, v86; default all
   --mem=64,256,512   RAM sizes of the snapshot section, MiB
   --cache=MODE       cache mode of the snapshot section's disk; default writeback
+  --plots            SVG of save and load time over RAM size and over the share of RAM written
+                     (with --mem=64,128,256,512,1024,2048 for the range)
+  --large            snapshot section also with a 2 TiB image (minutes, for QEMU's sake)
   --reps=N           repetitions, medians are shown; default 3
   --quick            one repetition, short tests, snapshots at 64 MiB
   --ours=COMMAND     what to measure as ours; default: node bin/ambervm.js
@@ -33,6 +36,8 @@ export interface BenchOptions {
   readonly emulators: readonly string[];
   readonly memMiB: readonly number[];
   readonly cache: string;
+  readonly plots: boolean;
+  readonly large: boolean;
   readonly reps: number;
   readonly quick: boolean;
   readonly ours: string | undefined;
@@ -53,6 +58,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
       emulators: { type: 'string', default: 'ours,qemu,v86' },
       mem: { type: 'string' },
       cache: { type: 'string', default: 'writeback' },
+      plots: { type: 'boolean', default: false },
+      large: { type: 'boolean', default: false },
       reps: { type: 'string' },
       quick: { type: 'boolean', default: false },
       ours: { type: 'string' },
@@ -76,6 +83,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
     emulators: words(values.emulators),
     memMiB: words(values.mem ?? (values.quick ? '64' : '64,256,512')).map(Number),
     cache: values.cache,
+    plots: values.plots,
+    large: values.large,
     reps,
     quick: values.quick,
     ours: values.ours,

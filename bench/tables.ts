@@ -143,9 +143,13 @@ const MS_ROWS = [
   ['savevm', 'save'],
   ['guest stands still, savevm', 'downtime'],
   ['savevm again', 'saveAgain'],
+  ['savevm again, 1 % of RAM written', 'saveDirty'],
+  ['guest stands still, savevm -b', 'backgroundGap'],
   ['loadvm', 'load'],
   ['loadvm to first tick', 'loadToTick'],
+  ['loadvm of where it stands, 1,000 pages written', 'loadDirty'],
   ['new process, -loadvm to first tick', 'startToTick'],
+  ['new process, cold cache, -loadvm to first tick', 'coldStartToTick'],
 ] as const;
 
 export function snapshotTable(
@@ -156,9 +160,9 @@ export function snapshotTable(
   const names: EmulatorName[] = ['ours', ...peers];
   const rows: string[][] = [];
   for (const [mem, runs] of sizes) {
-    const of = (name: EmulatorName, value: (run: SnapshotTimes) => number) =>
+    const of = (name: EmulatorName, value: (run: SnapshotTimes) => number | undefined) =>
       median((runs.get(name) ?? []).map(value));
-    const row = (title: string, value: (run: SnapshotTimes) => number, scale: number) => {
+    const row = (title: string, value: (run: SnapshotTimes) => number | undefined, scale: number) => {
       const values = names.map((name) => of(name, value));
       const ratios = values.slice(1).map((peer) => ratioText(ratio(values[0], peer)));
       rows.push([`${mem} MiB: ${title}`, ...values.map((v) => figure(v && v * scale)), ...ratios]);
@@ -166,6 +170,7 @@ export function snapshotTable(
     for (const [title, key] of MS_ROWS) row(`${title}, ms`, (run) => run[key], 1000);
     row('written by savevm, MB', (run) => run.bytes, 1e-6);
     row('written by savevm again, MB', (run) => run.bytesAgain, 1e-6);
+    row('written by savevm with 1 % of RAM written, MB', (run) => run.bytesDirty, 1e-6);
     const verdict = (name: EmulatorName) => {
       const results = runs.get(name) ?? [];
       if (results.length === 0) return '-';

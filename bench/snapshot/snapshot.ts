@@ -19,11 +19,20 @@ export interface SnapshotTimes {
   /** Savevm once more under another name, the guest having done nothing but tick. */
   readonly saveAgain: number;
   readonly bytesAgain: number;
+  /** Savevm after 1 % of RAM was written, in runs. */
+  readonly saveDirty?: number;
+  readonly bytesDirty?: number;
+  /** Largest gap between two ticks around `savevm -b`; ours only. */
+  readonly backgroundGap?: number;
+  /** Loadvm of the snapshot stood on, 1,000 pages having been written. */
+  readonly loadDirty?: number;
   readonly load: number;
   /** From the loadvm command to the first tick after it. */
   readonly loadToTick: number;
   /** From the start of a process with -loadvm to its first tick. */
   readonly startToTick: number;
+  /** The same, nothing of the image being in the host's page cache. */
+  readonly coldStartToTick?: number;
   /** The guest's own checksum of its RAM, after the last load, is what it was. */
   readonly ramEqual: boolean;
   /** What `qemu-img check` said; 'clean', or '-' for v86, which has no image. */
@@ -48,12 +57,18 @@ export function buildRamfill(root: string, work: string): string {
   return target;
 }
 
+/** What the guest leaves in its RAM (ramfill.asm, byte 504). */
+export const RANDOM = 0;
+export const ZEROES = 1;
+const MODE_OFFSET = 504;
+
 /** A fresh disk that boots the guest. */
-export function makeDisk(ramfill: string, work: string, cache: string): SnapshotDisk {
+export function makeDisk(ramfill: string, work: string, cache: string, mode: number = RANDOM): SnapshotDisk {
   const raw = join(work, 'ramfill.raw');
   const qcow2 = join(work, 'ramfill.qcow2');
   const sectors = Buffer.alloc(1 << 20);
   readFileSync(ramfill).copy(sectors);
+  sectors[MODE_OFFSET] = mode;
   writeFileSync(raw, sectors);
   rmSync(qcow2, { force: true });
   const large = join(work, 'large.raw');
@@ -78,9 +93,11 @@ export async function measureSnapshot(
   const spec: VmSpec = { memMiB, disk, monitor: join(work, 'monitor') };
   const begin = loadAverage();
   const running = await measureRunning(emulator, spec, verbose);
-  const started = await measureStart(emulator, { ...spec, loadvm: 's2' }, running.checksum, verbose);
+  const ofNew = { ...spec, loadvm: 's2' };
+  const started = await measureStart(emulator, ofNew, running.checksum, verbose);
+  const cold = emulator.name === 'v86' ? {} : await measureColdStart(emulator, ofNew, disk.qcow2, verbose);
   const check = emulator.name === 'v86' ? '-' : checkImage(disk.qcow2);
-  return { ...running.times, ...started, check, loadAverage: begin };
+  return { ...running.times, ...started, ...cold, check, loadAverage: begin };
 }
 
 async function measureRunning(emulator: Emulator, spec: VmSpec, verbose: boolean) {
@@ -93,8 +110,12 @@ async function measureRunning(emulator: Emulator, spec: VmSpec, verbose: boolean
     await delay(500);
     const first = await save(vm, 's1');
     const second = await save(vm, 's2');
+    const dirty = emulator.name === 'v86' ? {} : await measureDirty(vm, emulator, spec.memMiB);
     const loaded = await load(vm, 's1');
+    const again = emulator.name === 'v86' ? {} : { loadDirty: await loadAfterWrites(vm, 's1') };
     const times = {
+      ...dirty,
+      ...again,
       save: first.seconds,
       downtime: first.downtime,
       bytes: first.bytes,
@@ -108,10 +129,107 @@ async function measureRunning(emulator: Emulator, spec: VmSpec, verbose: boolean
   }
 }
 
-async function save(vm: Vm, tag: string) {
+/** Pages that the guest writes in a tick after it was sent `d`. */
+const PAGES_A_TICK = 64;
+
+/** Lets the guest write to `pages` pages, one after the other, and a few more. */
+async function dirty(vm: Vm, pages: number): Promise<void> {
+  const from = vm.lines.length;
+  vm.send('d');
+  let index = from;
+  for (let ticks = Math.ceil(pages / PAGES_A_TICK) + 1; ticks > 0; ticks--) {
+    index = (await vm.line('a tick', isTick, index)).index + 1;
+  }
+  vm.send('s');
+  await delay(100);
+}
+
+async function measureDirty(vm: Vm, emulator: Emulator, memMiB: number) {
+  await dirty(vm, (memMiB * 256) / 100);
+  const third = await save(vm, 's3');
+  const found = { saveDirty: third.seconds, bytesDirty: third.bytes };
+  if (emulator.name !== 'ours') return found;
+  // Nothing is shared: the guest runs while all of RAM is written.
+  must(await vm.monitor('delvm s3'), 'delvm');
+  const background = await save(vm, 's4', '-b ');
+  must(await vm.monitor('delvm s4'), 'delvm');
+  return { ...found, backgroundGap: background.downtime };
+}
+
+async function loadAfterWrites(vm: Vm, tag: string): Promise<number> {
+  await delay(500);
+  await dirty(vm, 1000);
+  const begin = vm.now;
+  must(await vm.monitor(`loadvm ${tag}`), 'loadvm');
+  return vm.now - begin;
+}
+
+/** By share of RAM written before, percent: seconds of the savevm after that. */
+export async function measureFractions(
+  emulator: Emulator,
+  memMiB: number,
+  disk: SnapshotDisk,
+  work: string,
+  percents: readonly number[],
+): Promise<(readonly [percent: number, seconds: number])[]> {
+  const spec: VmSpec = { memMiB, disk, monitor: join(work, 'monitor') };
+  rmSync(spec.monitor!, { force: true });
+  const vm = new Vm(emulator, spec);
+  try {
+    await vm.line('full RAM', (l) => l.text.startsWith('R '), 0, FILL_TIMEOUT_MS);
+    await vm.connectMonitor(spec.monitor!);
+    await save(vm, 'base');
+    const found: [number, number][] = [];
+    for (const percent of percents) {
+      await dirty(vm, (memMiB * 256 * percent) / 100);
+      found.push([percent, (await save(vm, 'next')).seconds]);
+      must(await vm.monitor('delvm base'), 'delvm');
+      await save(vm, 'base');
+      must(await vm.monitor('delvm next'), 'delvm');
+    }
+    return found;
+  } finally {
+    await vm.end();
+  }
+}
+
+/** One savevm and one loadvm of a guest, and what was written. */
+export async function measureSave(emulator: Emulator, memMiB: number, disk: SnapshotDisk, work: string) {
+  const spec: VmSpec = { memMiB, disk, monitor: join(work, 'monitor') };
+  rmSync(spec.monitor!, { force: true });
+  const vm = new Vm(emulator, spec);
+  try {
+    await vm.line('full RAM', (l) => l.text.startsWith('R '), 0, FILL_TIMEOUT_MS);
+    await vm.connectMonitor(spec.monitor!);
+    await delay(500);
+    const { seconds, bytes } = await save(vm, 's1');
+    const { load: loaded } = await load(vm, 's1');
+    const begin = vm.now;
+    must(await vm.monitor('delvm s1'), 'delvm');
+    return { save: seconds, bytes, load: loaded, delete: vm.now - begin };
+  } finally {
+    await vm.end();
+  }
+}
+
+async function measureColdStart(emulator: Emulator, spec: VmSpec, file: string, verbose: boolean) {
+  // Drops the file's pages from the host's cache.
+  execFileSync('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
+  rmSync(spec.monitor!, { force: true });
+  const vm = new Vm(emulator, spec, verbose);
+  try {
+    const tick = await vm.line('a tick after -loadvm', isTick);
+    await vm.connectMonitor(spec.monitor!);
+    return { coldStartToTick: tick.line.at };
+  } finally {
+    await vm.end();
+  }
+}
+
+async function save(vm: Vm, tag: string, how = '') {
   const bytes = bytesWritten(vm.pid);
   const begin = vm.now;
-  must(await vm.monitor(`savevm ${tag}`), 'savevm');
+  must(await vm.monitor(`savevm ${how}${tag}`), 'savevm');
   const end = vm.now;
   await delay(600);
   const ticks = vm.lines.filter((l) => isTick(l) && l.at >= begin - 0.5 && l.at <= end + 0.5);
