@@ -12,6 +12,7 @@ import type { Config } from './config.ts';
 import { GdbControl } from './gdb.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
+import { showProgress } from './progress-line.ts';
 import { VERSION } from './version.ts';
 
 const DEFAULT_BOOT_ORDER = 'cad';
@@ -47,6 +48,7 @@ export class Session {
   async run(): Promise<number> {
     const { config, machine, characters, notice } = this.#options;
     const removeSignals = this.#handleSignals();
+    const endProgress = showProgress(machine.jobs, process.stderr, () => performance.now());
     const log = new EventLog(config.logItems, config.logFile);
     try {
       this.#listen();
@@ -68,6 +70,7 @@ export class Session {
       return code;
     } finally {
       removeSignals();
+      endProgress();
       await this.#gdb?.close();
       log.close();
       if (config.pidFile !== undefined) await rm(config.pidFile, { force: true });

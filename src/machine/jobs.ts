@@ -23,6 +23,8 @@ export class Job {
   readonly tag: string;
   /** False: stays in the list after its end until it is dismissed. */
   readonly autoDismiss: boolean;
+  /** The guest runs meanwhile. */
+  readonly isBackground: boolean;
   readonly #abort = new AbortController();
   readonly #tell: (event: 'change' | 'status', job: Job) => void;
   #status: JobStatus = 'created';
@@ -31,13 +33,20 @@ export class Job {
   #error: Error | undefined;
 
   constructor(
-    { id, type, tag, autoDismiss }: Pick<Job, 'id' | 'type' | 'tag' | 'autoDismiss'>,
+    {
+      id,
+      type,
+      tag,
+      autoDismiss,
+      isBackground,
+    }: Pick<Job, 'id' | 'type' | 'tag' | 'autoDismiss' | 'isBackground'>,
     tell: (event: 'change' | 'status', job: Job) => void,
   ) {
     this.id = id;
     this.type = type;
     this.tag = tag;
     this.autoDismiss = autoDismiss;
+    this.isBackground = isBackground;
     this.#tell = tell;
   }
 
@@ -114,6 +123,8 @@ export interface JobOptions {
   readonly id?: string;
   /** Default true. */
   readonly autoDismiss?: boolean;
+  /** Default false. */
+  readonly isBackground?: boolean;
 }
 
 export class Jobs {
@@ -135,10 +146,10 @@ export class Jobs {
     return this.#events.on(event, listener as (value: JobEvents[K]) => void);
   }
 
-  create(type: JobType, tag: string, { id, autoDismiss = true }: JobOptions = {}): Job {
+  create(type: JobType, tag: string, { id, autoDismiss = true, isBackground = false }: JobOptions = {}): Job {
     const name = id ?? `${type}${this.#count++}`;
     if (this.#jobs.has(name)) throw new Error(`Job ID '${name}' already in use`);
-    const job = new Job({ id: name, type, tag, autoDismiss }, (event, changed) => {
+    const job = new Job({ id: name, type, tag, autoDismiss, isBackground }, (event, changed) => {
       this.#events.emit(event, changed);
       if (event === 'change' && changed.status === 'concluded' && changed.autoDismiss) this.dismiss(name);
     });

@@ -613,15 +613,16 @@ export class Machine {
     if (this.#state === 'internal-error') throw this.#ramFailure!;
     const { incremental = true, compress, copyBytes, job: jobOptions, signal, onProgress } = options;
     return new Promise((resolve, reject) => {
-      const work = this.jobs.run('snapshot-save', tag, { ...jobOptions, signal }, async (job) => {
+      const how = { ...jobOptions, isBackground: true, signal };
+      const work = this.jobs.run('snapshot-save', tag, how, async (job) => {
         const watched = this.jobs.on('change', (changed) => {
           if (changed === job && job.status === 'running' && job.totalBytes > 0)
             onProgress?.(job.currentBytes, job.totalBytes);
         });
         try {
           const save = await this.#oneByOne(async () => {
-            const how = { incremental, compress: compressOptions(compress), copyBytes };
-            this.#background = await startBackgroundSave(this.#backgroundHost(), job, how);
+            const what = { incremental, compress: compressOptions(compress), copyBytes };
+            this.#background = await startBackgroundSave(this.#backgroundHost(), job, what);
             return this.#background;
           });
           resolve(save);
