@@ -41,6 +41,8 @@ interface Command {
 export interface RigOptions {
   /** More filters, between the image and the recorder. */
   readonly under?: (file: BlockFile) => BlockFile;
+  /** The rig begins or ends to look at snapshots and disk on its own account. */
+  readonly onLooking?: (looking: boolean) => void;
   /** Changed in place before VM states are compared: takes out what may differ. */
   readonly maskVmState?: (vmState: Buffer) => void;
 }
@@ -57,16 +59,21 @@ export class Rig {
   readonly file: MemoryFile;
   node!: Qcow2;
   readonly #below: BlockFile;
+  readonly #onLooking: (looking: boolean) => void;
   readonly #mask: (vmState: Buffer) => void;
   readonly #writes: GuestWrite[] = [];
   readonly #flushes: { begun: number; ended: number }[] = [];
   readonly #commands: Command[] = [];
   #value = 0;
 
-  private constructor(file: MemoryFile, { under = (f) => f, maskVmState = () => {} }: RigOptions) {
+  private constructor(
+    file: MemoryFile,
+    { under = (f) => f, onLooking = () => {}, maskVmState = () => {} }: RigOptions,
+  ) {
     this.file = file;
     this.base = Buffer.from(file.bytes);
     this.#below = under(logged(file, this.log));
+    this.#onLooking = onLooking;
     this.#mask = maskVmState;
   }
 
@@ -122,8 +129,10 @@ export class Rig {
     this.#commands.push(command);
     const result = await action();
     command.ended = this.log.tick();
+    this.#onLooking(true);
     command.after = await this.#stored(this.node);
     if (options.changesDisk) command.disk = await wholeDisk(this.node);
+    this.#onLooking(false);
     return result;
   }
 
@@ -141,9 +150,17 @@ export class Rig {
     await this.#open();
   }
 
-  /** After a command or request that failed: what it was to do has not happened, and yet may be on the disk. */
+  /** A command or request has failed, and will be done again: it has not happened, whatever the disk has of it. */
   forgetFailed(): void {
-    this.#commands.splice(0, this.#commands.length, ...this.#commands.filter((c) => c.ended !== Infinity));
+    const done = ({ ended }: { readonly ended: number }): boolean => ended !== Infinity;
+    this.#commands.splice(0, this.#commands.length, ...this.#commands.filter(done));
+    this.#writes.splice(0, this.#writes.length, ...this.#writes.filter(done));
+  }
+
+  /** The node is of no use any more: a new one on what is in the file. */
+  async reopenBroken(): Promise<void> {
+    await this.node.close().catch(() => undefined);
+    await this.#open();
   }
 
   // ---- judgement
@@ -166,15 +183,15 @@ export class Rig {
     return this.#judgeDisk(disk, time);
   }
 
-  #judgeDisk(disk: Buffer, time: number): string | undefined {
+  #judgeDisk(disk: Buffer, time: number, durableUntil?: number): string | undefined {
     const last = this.#commands.filter((c) => c.disk !== undefined && c.ended <= time).at(-1)!;
     const barriers = [...this.#flushes, ...this.#commands].filter(({ ended }) => ended <= time);
-    const durable = Math.max(...barriers.map(({ begun }) => begun));
+    const durable = durableUntil ?? Math.max(...barriers.map(({ begun }) => begun));
     const writes = this.#writes.filter(({ begun }) => begun > last.ended && begun <= time);
     const certain = Buffer.from(last.disk!);
     const possible = new Map<number, GuestWrite[]>();
     for (const write of writes) {
-      if (write.ended <= durable) {
+      if (write.ended <= durable && write.ended !== Infinity) {
         put(certain, write);
         continue;
       }
@@ -202,6 +219,13 @@ export class Rig {
     const found = await storedSnapshots(node);
     for (const { vmState } of found) this.#mask(vmState);
     return found;
+  }
+
+  /** What the guest and the monitor see now, after a request that failed: all that was done before it. */
+  async judgeLive(): Promise<string | undefined> {
+    const done = this.#commands.filter(({ ended }) => ended !== Infinity).at(-1)!;
+    const wrong = differing(done.after, await this.#stored(this.node));
+    return wrong ?? this.#judgeDisk(await wholeDisk(this.node), this.log.tick(), Infinity);
   }
 
   get snapshots(): readonly StoredSnapshot[] {
