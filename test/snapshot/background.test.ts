@@ -17,7 +17,7 @@ import { qemuImg, temporaryFolder } from '../support/qemu-snapshot.ts';
 import { bootChurn, CHURN_MIB, hasChurn, ICOUNT, makeChurnImage, openChurn, runFor } from './churn.ts';
 import { type Fingerprint, fingerprint } from './fingerprint.ts';
 
-const TEST_MS = 240_000;
+const TEST_MS = 600_000;
 const KILLED = fileURLToPath(new URL('./background-child.ts', import.meta.url));
 
 let folder: ReturnType<typeof temporaryFolder>;
