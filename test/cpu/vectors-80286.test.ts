@@ -21,7 +21,7 @@ const NOT_ALIKE: readonly (readonly [tests: RegExp, why: string])[] = [
   ],
   [
     /^F6\.7 #(952|1085|2653|4297) /,
-    'IDIV: quotients that do not fit, of which the 286 misses one in a thousand',
+    'IDIV: some quotients that do not fit, which the 286 misses',
   ],
   [/^D8 #(2655|3961|4347) /, 'x87 operand at FFFE: without a coprocessor nobody looks at its limit'],
 ];
