@@ -1,19 +1,24 @@
-/** A file under an image that fails when told to. */
+/** Requests that fail when told to. */
 import { BlockError, type BlockErrorCode } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
+import { type Around, filterFile } from './filter.ts';
 
 export type Operation = 'read' | 'write' | 'flush';
 
-export interface Injector {
-  readonly file: BlockFile;
+export interface ErrorPlan {
+  readonly around: Around;
   /** The request with this number (from 0, of that kind, counted from now) fails, and `count` - 1 after it. */
   failAt(operation: Operation, number: number, code?: BlockErrorCode, count?: number): void;
-  /** Writes that fail have written this many bytes of what they should, at most: a disk that became full on the way. */
-  shortBytes: number;
-  /** Requests are neither counted nor failed while this is set: the test itself looks. */
-  paused: boolean;
   /** No failures any more. */
   heal(): void;
+  /** Requests are neither counted nor failed while this is set: the test itself looks. */
+  paused: boolean;
+}
+
+export interface Injector extends ErrorPlan {
+  readonly file: BlockFile;
+  /** Of a write that is failed this many bytes are written, at most: a disk that became full on the way. */
+  shortBytes: number;
 }
 
 interface Plan {
@@ -23,59 +28,25 @@ interface Plan {
   readonly code: BlockErrorCode;
 }
 
-export function injectErrors(below: BlockFile): Injector {
+/** Zero writes and discards count as writes; truncation never fails. */
+export function planErrors(filename: string): ErrorPlan {
   let plans: Plan[] = [];
   const check = (operation: Operation, offset: number): void => {
-    if (injector.paused) return;
-    for (const plan of plans) {
-      if (plan.operation !== operation || plan.left-- > 0) continue;
-      if (plan.count-- > 0) {
-        throw new BlockError(plan.code, `injected ${operation} error`, { file: below.filename, offset });
+    if (plan.paused) return;
+    for (const each of plans) {
+      if (each.operation !== operation || each.left-- > 0) continue;
+      if (each.count-- > 0) {
+        throw new BlockError(each.code, `injected ${operation} error`, { file: filename, offset });
       }
     }
   };
-  /** What got through of a write that failed. */
-  const shortened = async (offset: number, source: Uint8Array): Promise<void> => {
-    const bytes = Math.min(injector.shortBytes, source.length);
-    if (bytes > 0) await below.write(offset, source.subarray(0, bytes));
-  };
-  const file: BlockFile = {
-    filename: below.filename,
-    readOnly: below.readOnly,
-    size: () => below.size(),
-    read: async (offset, target) => {
-      check('read', offset);
-      await below.read(offset, target);
-    },
-    write: async (offset, source) => {
-      try {
-        check('write', offset);
-      } catch (error) {
-        await shortened(offset, source);
-        throw error;
-      }
-      await below.write(offset, source);
-    },
-    writev: async (offset, parts) => {
-      try {
-        check('write', offset);
-      } catch (error) {
-        if (parts.length > 0) await shortened(offset, parts[0]!);
-        throw error;
-      }
-      await below.writev(offset, parts);
-    },
-    truncate: (sizeBytes) => below.truncate(sizeBytes),
-    flush: async () => {
-      check('flush', 0);
-      await below.flush();
-    },
-    close: () => below.close(),
-  };
-  const injector: Injector = {
-    file,
-    shortBytes: 0,
+  const plan: ErrorPlan = {
     paused: false,
+    around: async ({ kind, offset }, next) => {
+      if (kind === 'read' || kind === 'flush') check(kind, offset);
+      else if (kind !== 'truncate') check('write', offset);
+      await next();
+    },
     failAt: (operation, number, code = 'io', count = 1) => {
       plans.push({ operation, left: number, count, code });
     },
@@ -83,5 +54,24 @@ export function injectErrors(below: BlockFile): Injector {
       plans = [];
     },
   };
+  return plan;
+}
+
+export function injectErrors(below: BlockFile): Injector {
+  const plan = planErrors(below.filename);
+  const around: Around = async (request, next) => {
+    let isInjected = true;
+    try {
+      await plan.around(request, () => {
+        isInjected = false;
+        return next();
+      });
+    } catch (error) {
+      const done = request.parts[0]?.subarray(0, injector.shortBytes);
+      if (isInjected && done !== undefined && done.length > 0) await below.write(request.offset, done);
+      throw error;
+    }
+  };
+  const injector: Injector = Object.assign(plan, { shortBytes: 0, file: filterFile(below, around) });
   return injector;
 }
