@@ -83,7 +83,7 @@ export function parseDrive(text: string, where: string): DriveConfig {
     readOnly: flag('readonly') ?? flag('read-only') ?? false,
     snapshot: flag('snapshot'),
     cache: CACHE_MODES.get(get('cache') ?? 'writeback'),
-    ...zeroModes(values, where),
+    ...zeroModes(values),
     cacheBytes: cacheBytes(values, where),
     qcow2Keys: pairs.filter(({ key }) => QCOW2_KEYS.includes(key)).map(({ key }) => key),
     id: get('id'),
@@ -92,17 +92,9 @@ export function parseDrive(text: string, where: string): DriveConfig {
   };
 }
 
-function zeroModes(
-  values: ReadonlyMap<string, string>,
-  where: string,
-): Pick<DriveConfig, 'detectZeroes' | 'discard'> {
+function zeroModes(values: ReadonlyMap<string, string>): Pick<DriveConfig, 'detectZeroes' | 'discard'> {
   const discard = ['unmap', 'on'].includes(values.get('discard') ?? 'ignore');
   const detect = values.get('detect-zeroes') ?? 'off';
-  if (detect === 'unmap' && !discard) {
-    throw new UsageError(
-      `${where}: setting detect-zeroes to unmap is not allowed without setting discard operation to unmap`,
-    );
-  }
   return { discard, detectZeroes: detect !== 'off' };
 }
 
