@@ -1,4 +1,4 @@
-/** `info registers`, `cpus`, `mem`, `tlb`: the CPU, to the column as QEMU 7.2 prints it. */
+/** `info registers`, `cpus`, `jit`, `mem`, `tlb`: the CPU, to the column as QEMU 7.2 prints it. */
 import type { Cpu } from '../../machine/cpu/cpu.ts';
 import { toRecord } from '../../machine/cpu/cpu-record.ts';
 import * as L from '../../machine/cpu/layout.ts';
@@ -8,8 +8,32 @@ import { debugTranslate } from '../registers.ts';
 export const CPU_INFO: readonly Command[] = [
   command('cpus', [], '', 'show infos for each CPU', ({ host }) => `* CPU #0: thread_id=${host.processId}\n`),
   command('registers', [], '', 'show the cpu registers', ({ machine }) => registers(machine.cpu)),
+  command('jit', [], '', 'show dynamic compiler info', ({ machine }) => jitText(machine.cpu)),
   command('mem', [], '', 'show the active virtual memory mappings', ({ machine }) => mappings(machine.cpu)),
 ];
+
+/** QEMU prints its code buffer here; ours are units of WebAssembly, a page's code or part of it each. */
+function jitText({ jit, records }: Cpu): string {
+  const s = jit.statistics;
+  const part = s.samples === 0 ? 0 : (100 * s.covered) / s.samples;
+  const lines = [
+    'Translation buffer state:',
+    `units               ${s.units}`,
+    `guest instructions  ${s.instructions}`,
+    `code size           ${s.bytes} bytes of WebAssembly`,
+    `hit rate            ${part.toFixed(1)}% (${s.covered} of ${s.samples} samples in compiled code)`,
+    `compiled            ${s.compiled} units in ${s.milliseconds.toFixed(0)} ms, longest ${s.longestMilliseconds.toFixed(1)} ms`,
+    '',
+    'Statistics:',
+    `units invalidated   ${s.invalidated}`,
+    `units replaced      ${s.replaced}`,
+    `units evicted       ${s.evicted}`,
+    `decoded             ${records.decodes} instructions`,
+    `code changed        ${records.invalidations} times`,
+    `pages recycled      ${records.recycled}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
 
 function hex(value: number | bigint, digits = 8): string {
   return (typeof value === 'number' && value < 0 ? value >>> 0 : value).toString(16).padStart(digits, '0');

@@ -311,26 +311,38 @@ function writeCase(
     const h = hot[i - FIXED_HANDLERS]!;
     dynamic.handler(h.operation, h.shape);
   } else {
-    // A handler with a function of its own.
-    out.store(32, constant(L.ICNT), 0, COUNT);
-    out.emit(REC);
-    out.emit(binary('sub', NUMBER, constant(FIXED_HANDLERS + hot.length)));
-    out.code.u8(0x11);
-    out.code.leb(handlerType);
-    out.code.leb(0);
-    const rec = out.newTemp();
-    out.code.u8(0x21);
-    out.rawLocal(rec);
-    out.if(dynamic.eqz(rec), () => out.return(constant(0)));
-    out.set(COUNT, load('ld32', constant(L.ICNT), 0));
-    // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
-    out.if(binary('and', rec, constant(1)), () => {
-      out.set(REC, binary('sub', rec, constant(1)));
-      out.if(binary('les', COUNT, constant(0)), () => out.return(REC));
+    // Handlers with functions of their own, as long as one leads to the next: compiled units above all.
+    out.loop((again) => {
+      out.store(32, constant(L.ICNT), 0, COUNT);
+      out.emit(REC);
+      out.emit(binary('sub', NUMBER, constant(FIXED_HANDLERS + hot.length)));
+      out.code.u8(0x11);
+      out.code.leb(handlerType);
+      out.code.leb(0);
+      const rec = out.newTemp();
+      out.code.u8(0x21);
+      out.rawLocal(rec);
+      out.if(dynamic.eqz(rec), () => out.return(constant(0)));
+      out.set(COUNT, load('ld32', constant(L.ICNT), 0));
+      // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
+      out.if(binary('and', rec, constant(1)), () => {
+        out.set(REC, binary('sub', rec, constant(1)));
+        out.if(binary('les', COUNT, constant(0)), () => out.return(REC));
+        out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
+        out.if(binary('geu', NUMBER, constant(unitBase)), () => {
+          out.set(NUMBER, load('ld16u', REC, L.R_ORIG));
+        });
+        redispatch();
+      });
+      out.set(REC, rec);
+      out.set(COUNT, binary('sub', COUNT, constant(1)));
+      out.if(binary('les', COUNT, constant(0)), () => {
+        out.store(32, constant(L.ICNT), 0, COUNT);
+        out.return(REC);
+      });
       out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
-      out.if(binary('geu', NUMBER, constant(unitBase)), () => out.set(NUMBER, load('ld16u', REC, L.R_ORIG)));
+      out.if(binary('geu', NUMBER, constant(FIXED_HANDLERS + hot.length)), again);
       redispatch();
     });
-    next(rec);
   }
 }

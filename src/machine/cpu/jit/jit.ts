@@ -12,6 +12,8 @@ import { discover, type UnitShape } from './unit.ts';
 /** Samples in a page before it is compiled: with one sample every few thousand instructions, well over 10,000 executed. */
 const SAMPLES_BEFORE_COMPILING = 12;
 const MAX_INSTRUCTIONS = 600;
+/** Bytes of WebAssembly that may live at once; V8 makes three to five times as many of machine code of them. */
+const MAX_BYTES = 16 * 2 ** 20;
 /** Units of a page that were thrown away (self-modifying code) before it is left to the interpreter. */
 const MAX_INVALIDATIONS = 20;
 
@@ -19,26 +21,42 @@ interface Unit {
   readonly handler: number;
   readonly records: number;
   readonly entries: readonly number[];
+  readonly instructions: number;
+  readonly bytes: number;
 }
 
 export interface JitStatistics {
+  /** Units alive, and what they hold: guest instructions, bytes of WebAssembly. */
   units: number;
-  compiled: number;
   instructions: number;
   bytes: number;
+  /** Since power-on: units compiled, the time that took, the longest of them. */
+  compiled: number;
   milliseconds: number;
-  dropped: number;
+  longestMilliseconds: number;
+  /** Units thrown away: replaced by one that holds more, changed code or recycled records, for want of room. */
+  replaced: number;
+  invalidated: number;
+  evicted: number;
+  /** Looks at where the CPU is, and how many of them found it in code of a unit. */
+  samples: number;
+  covered: number;
 }
 
 export class Jit {
   enabled = true;
   readonly statistics: JitStatistics = {
     units: 0,
-    compiled: 0,
     instructions: 0,
     bytes: 0,
+    compiled: 0,
     milliseconds: 0,
-    dropped: 0,
+    longestMilliseconds: 0,
+    replaced: 0,
+    invalidated: 0,
+    evicted: 0,
+    samples: 0,
+    covered: 0,
   };
   readonly #c: CpuState;
   readonly #table: WebAssembly.Table;
@@ -52,6 +70,8 @@ export class Jit {
   /** By record page: how often it was compiled; each time more is asked for. */
   readonly #compiled = new Uint8Array(L.RECORD_PAGES);
   readonly #invalidations = new Uint8Array(L.RECORD_PAGES);
+  /** By record page: the sample that found the CPU there last. */
+  readonly #seen = new Float64Array(L.RECORD_PAGES);
   /** By record page: instructions covered by units. */
   readonly #covered: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(L.RECORD_PAGES).fill(
     undefined,
@@ -81,7 +101,12 @@ export class Jit {
     if (!this.enabled || rec < L.RECORDS || this.#c.get(L.MODE) !== L.MODE_F32) return;
     const page = (rec - L.RECORDS) >>> 17;
     const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
-    if (this.#covered[page]?.[offset] === 1 || this.#invalidations[page]! > MAX_INVALIDATIONS) return;
+    this.#seen[page] = ++this.statistics.samples;
+    if (this.#covered[page]?.[offset] === 1) {
+      this.statistics.covered++;
+      return;
+    }
+    if (this.#invalidations[page]! > MAX_INVALIDATIONS) return;
     if (++this.#samples[page]! < SAMPLES_BEFORE_COMPILING << Math.min(4, this.#compiled[page]!)) return;
     this.#compiled[page]!++;
     this.#samples[page] = 0;
@@ -101,8 +126,8 @@ export class Jit {
     const covered = this.#covered[page];
     const shape = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r), covered);
     if (shape === undefined) return;
-    const handler = this.#free.pop() ?? this.#allocate();
-    if (handler < 0) return;
+    while (this.statistics.bytes > MAX_BYTES || this.#isFull()) if (!this.#evict(page)) return;
+    const handler = this.#free.pop() ?? this.#next++;
     const flow = analyse(shape);
     const tlb = this.#c.get(L.TLBBASE);
     const compiled = compileUnit(this.#c, shape, flow, {
@@ -113,51 +138,67 @@ export class Jit {
     });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes), this.#imports);
     this.#table.set(handler - this.#interpreter.tableBase, instance.exports['unit']);
-    this.#install(handler, page, records, shape, flow.dispatched);
+    const { instructions } = compiled;
+    this.#install(
+      {
+        handler,
+        records,
+        instructions,
+        bytes: compiled.bytes.length,
+        entries: shape.entries.map((n) => records + (shape.blocks[n]!.offset << L.RECORD_SHIFT)),
+      },
+      shape,
+      flow.dispatched,
+    );
     const s = this.statistics;
-    s.units = this.#units.size;
+    const milliseconds = (this.#now() - start) / 1e6;
     s.compiled++;
-    s.instructions += compiled.instructions;
-    s.bytes += compiled.bytes.length;
-    s.milliseconds += (this.#now() - start) / 1e6;
+    s.milliseconds += milliseconds;
+    s.longestMilliseconds = Math.max(s.longestMilliseconds, milliseconds);
   }
 
-  #allocate(): number {
-    if (this.#next >= this.#interpreter.unitBase + MAX_UNITS) {
-      // All taken: the oldest unit goes.
-      const oldest = this.#units.values().next().value;
-      if (oldest === undefined) return -1;
-      this.#drop(oldest);
-      return this.#free.pop()!;
+  #isFull(): boolean {
+    return this.#free.length === 0 && this.#next >= this.#interpreter.unitBase + MAX_UNITS;
+  }
+
+  /** Drops the units of the page that was not seen for the longest time, `spared` excepted. False: there is none. */
+  #evict(spared: number): boolean {
+    let coldest = -1;
+    for (const { records } of this.#units.values()) {
+      const page = (records - L.RECORDS) >>> 17;
+      if (page !== spared && (coldest < 0 || this.#seen[page]! < this.#seen[coldest]!)) coldest = page;
     }
-    return this.#next++;
+    if (coldest < 0) return false;
+    for (const unit of [...this.#byPage[coldest]!]) this.#drop(unit, 'evicted');
+    this.#covered[coldest] = undefined;
+    return true;
   }
 
-  #install(
-    handler: number,
-    page: number,
-    records: number,
-    shape: UnitShape,
-    dispatched: readonly number[],
-  ): void {
+  #install(unit: Unit, shape: UnitShape, dispatched: readonly number[]): void {
     const c = this.#c;
-    const entries: number[] = [];
+    const page = (unit.records - L.RECORDS) >>> 17;
     const covered = (this.#covered[page] ??= new Uint8Array(4096));
     for (const block of shape.blocks) for (const i of block.instructions) covered[i.offset] = 1;
-    for (const index of shape.entries) {
-      const rec = records + (shape.blocks[index]!.offset << L.RECORD_SHIFT);
+    shape.entries.forEach((block, i) => {
+      const rec = unit.entries[i]!;
       const current = c.u16[(rec + L.R_HANDLER) >> 1]!;
       // A newer unit knows more of the page: it takes entries over.
       if (current < this.#interpreter.unitBase) c.u16[(rec + L.R_ORIG) >> 1] = current;
-      c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = dispatched.indexOf(index);
-      c.u16[(rec + L.R_HANDLER) >> 1] = handler;
-      entries.push(rec);
-    }
-    const unit: Unit = { handler, records, entries };
-    this.#units.set(handler, unit);
+      c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = dispatched.indexOf(block);
+      c.u16[(rec + L.R_HANDLER) >> 1] = unit.handler;
+    });
+    this.#units.set(unit.handler, unit);
     const list = this.#byPage[page]!;
-    for (const old of [...list]) if (this.#isBypassed(old)) this.#drop(old);
+    for (const old of [...list]) if (this.#isBypassed(old)) this.#drop(old, 'replaced');
     list.push(unit);
+    this.#account(unit, 1);
+  }
+
+  #account(unit: Unit, sign: number): void {
+    const s = this.statistics;
+    s.units = this.#units.size;
+    s.instructions += sign * unit.instructions;
+    s.bytes += sign * unit.bytes;
   }
 
   /** None of its entries leads to it any more: a newer unit holds all that it held. */
@@ -166,7 +207,7 @@ export class Jit {
   }
 
   /** Gives the entries their own handlers back. Records that were invalidated or decoded anew are left alone. */
-  #drop(unit: Unit): void {
+  #drop(unit: Unit, why: 'replaced' | 'invalidated' | 'evicted'): void {
     const c = this.#c;
     for (const rec of unit.entries) {
       if (c.u16[(rec + L.R_HANDLER) >> 1] !== unit.handler) continue;
@@ -179,8 +220,8 @@ export class Jit {
     const list = this.#byPage[page]!;
     list.splice(list.indexOf(unit), 1);
     this.#free.push(unit.handler);
-    this.statistics.units = this.#units.size;
-    this.statistics.dropped++;
+    this.#account(unit, -1);
+    this.statistics[why]++;
   }
 
   /** Decoded code of a record page changed: its units are wrong. */
@@ -188,7 +229,7 @@ export class Jit {
     const page = (records - L.RECORDS) >>> 17;
     const units = this.#byPage[page]!;
     if (units.length === 0) return;
-    for (const unit of [...units]) this.#drop(unit);
+    for (const unit of [...units]) this.#drop(unit, 'invalidated');
     this.#covered[page] = undefined;
     if (this.#invalidations[page]! < 255) this.#invalidations[page]!++;
   }

@@ -80,6 +80,9 @@ function fallsThrough(i: UnitInstruction): boolean {
   return !endsBlock(i) || isConditional(i.operation);
 }
 
+/** Neighbour of all indirect jumps and of all places that are jumped to from afar: the cases of a switch belong together. */
+const HUB = 8192;
+
 /** What hangs together in a page: neighbours by offset, both ways. Code behind a call or a cold operation is a neighbour too. */
 class PageGraph {
   /** Offsets behind calls and instructions that units do not hold, and those that were jumped to from elsewhere. */
@@ -98,7 +101,10 @@ class PageGraph {
       const leaves = i === undefined || i.operation === 'call';
       if (leaves || fallsThrough(i)) this.#link(offset, next);
       if (leaves) this.resumes.add(next);
-      if (c.u8[record + L.R_HEAT] !== 0) this.resumes.add(offset);
+      if (i?.operation === 'jmp' && i.target === undefined) this.#link(offset, HUB);
+      if (c.u8[record + L.R_HEAT] === 0) continue;
+      this.resumes.add(offset);
+      this.#link(HUB, offset);
     }
   }
 
@@ -122,7 +128,7 @@ class PageGraph {
       const i = this.instructions.get(offset);
       if (i !== undefined) found.set(offset, i);
       for (const n of this.#neighbours.get(offset) ?? []) {
-        if (seen.has(n) || n < 0 || n > 4095 || avoid?.[n] === 1) continue;
+        if (seen.has(n) || n < 0 || (n > 4095 && n !== HUB) || avoid?.[n] === 1) continue;
         seen.add(n);
         queue.push(n);
       }
