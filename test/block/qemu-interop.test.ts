@@ -158,7 +158,9 @@ describe.skipIf(!hasQemuImg)('images that we made', () => {
     await node.close();
     const list = run('qemu-img', 'snapshot', '-l', image);
     expect(list).toMatch(/^1\s+boot\s+2 MiB .*01:00:00\.000\s+42$/m);
-    const json = JSON.parse(run('qemu-img', 'info', '-U', '--output=json', image)) as { snapshots: unknown[] };
+    const json = JSON.parse(run('qemu-img', 'info', '-U', '--output=json', image)) as {
+      snapshots: unknown[];
+    };
     expect(json.snapshots).toMatchObject([
       { name: 'boot', id: '1', 'vm-state-size': 2 * MIB - 1000, icount: 42 },
     ]);
