@@ -12,7 +12,7 @@ import { buildIfNeeded, installIfNeeded, ROOT, run, say } from './prepare.mjs';
 const DEBIAN_PACKAGES = [
   ...['qemu-system-x86', 'qemu-utils', 'seabios', 'nasm', 'xorriso', 'grub-common', 'grub-pc-bin'],
   ...['syslinux', 'isolinux', 'syslinux-common', 'dosfstools', 'mtools', 'cpio', 'kmod', 'binutils'],
-  ...['e2fsprogs', 'gcc', 'gcc-multilib', 'gdb', 'bochs', 'acpica-tools'],
+  ...['e2fsprogs', 'gcc', 'gcc-multilib', 'gdb', 'bochs', 'acpica-tools', 'chromium'],
 ];
 
 function isRootOnDebian() {

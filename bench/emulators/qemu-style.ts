@@ -7,6 +7,8 @@ import { type Emulator, PeerMissing, type VmSpec } from './emulator.ts';
 function machineOptions(spec: VmSpec): string[] {
   const { kernel, initrd, append, disk, monitor, loadvm } = spec;
   return [
+    // qemu32: pentium3 has no SSE2, which six of the micro tests want.
+    ...['-cpu', 'qemu32'],
     ...['-M', 'pc-i440fx-7.2,hpet=off,vmport=off', '-m', String(spec.memMiB), '-nodefaults', '-vga', 'std'],
     ...['-display', 'none', '-serial', 'stdio', '-no-reboot'],
     ...(kernel === undefined ? [] : ['-kernel', kernel]),
@@ -31,8 +33,7 @@ export function qemu(): Emulator {
   return {
     name: 'qemu',
     title: `QEMU ${/version (\S+)/.exec(version)?.[1] ?? '?'} TCG`,
-    // qemu32: pentium3 has no SSE2, which six of the micro tests want.
-    command: (spec) => [program, '-accel', 'tcg', '-cpu', 'qemu32', ...machineOptions(spec)],
+    command: (spec) => [program, '-accel', 'tcg', ...machineOptions(spec)],
   };
 }
 
