@@ -341,7 +341,7 @@ describe.skipIf(!hasQemuImg)('histories shared with QEMU', () => {
       await fc.assert(
         fc.asyncProperty(
           layouts,
-          fc.array(step, { minLength: 2, maxLength: LONG ? 12 : 4 }),
+          fc.array(step, { minLength: 2, maxLength: LONG ? 12 : 3 }),
           async (layout, steps) => {
             const history = new History(layout);
             await history.create();
@@ -365,6 +365,6 @@ describe.skipIf(!hasQemuImg)('histories shared with QEMU', () => {
         },
       );
     },
-    LONG ? 4 * 3_600_000 : 600_000,
+    LONG ? 4 * 3_600_000 : 900_000,
   );
 });
