@@ -173,8 +173,8 @@ describe.skipIf(!hasChurn)('incremental savevm', () => {
       expect(Buffer.compare(await qemu.readMemory(0x100000, (CHURN_MIB - 1) << 20), bytes)).toBe(0);
       await qemu.resume();
       await new Promise((resolve) => setTimeout(resolve, 50));
-      const [count] = new Uint32Array((await qemu.readMemory(0x300000, 4)).slice().buffer);
-      const [before] = new Uint32Array(bytes.slice(0x200000, 0x200004).buffer);
+      const count = Buffer.from(await qemu.readMemory(0x300000, 4)).readUInt32LE(0);
+      const before = Buffer.from(bytes).readUInt32LE(0x200000);
       expect(count).not.toBe(before);
       await qemu.savevm('theirs');
     }
