@@ -21,6 +21,8 @@ export const MAX_HEADER_EXTENSIONS = 256;
 export const MAX_HOST_OFFSET = 2 ** 53 - 2 ** 22;
 /** QEMU writes at most 2 TiB; more than any machine here has. */
 export const MAX_VM_STATE_BYTES = 2 ** 41;
+/** Of a file's length: deflate makes at most about a thousandth of what it gets. */
+export const MAX_VM_STATE_RATIO = 1024;
 /** Extra data of a snapshot that QEMU 7.2 writes: VM state size, disk size, icount. */
 export const SNAPSHOT_EXTRA_BYTES = 24;
 /** Default budget of the metadata caches of one image. */

@@ -8,6 +8,7 @@ import {
   MAX_SNAPSHOT_NAME_BYTES,
   MAX_SNAPSHOT_TABLE_BYTES,
   MAX_VM_STATE_BYTES,
+  MAX_VM_STATE_RATIO,
   MIN_SNAPSHOT_BYTES,
   SNAPSHOT_EXTRA_BYTES,
 } from './limits.ts';
@@ -193,9 +194,9 @@ function checkSnapshot(
     clusterSize,
     fileBytes,
   );
-  if (snapshot.vmStateBytes > MAX_VM_STATE_BYTES) {
-    bad('vm_state_size', 40, snapshot.vmStateBytes, `at most ${MAX_VM_STATE_BYTES}`);
-  }
+  // A reader keeps a number for each cluster of it: a small file cannot hold much, compressed or not.
+  const limit = Math.min(MAX_VM_STATE_BYTES, fileBytes * MAX_VM_STATE_RATIO);
+  if (snapshot.vmStateBytes > limit) bad('vm_state_size', 40, snapshot.vmStateBytes, `at most ${limit}`);
   const l1Bytes = l1EntriesFor(snapshot.diskBytes, header) * 8;
   if (!(l1Bytes <= MAX_L1_BYTES)) {
     bad('disk size', 48, snapshot.diskBytes, `an L1 table of at most ${MAX_L1_BYTES} bytes`);
