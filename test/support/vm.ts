@@ -103,7 +103,11 @@ export class TestVm {
     this.serial.type(`echo "be"gin:; ${command}; echo "do"ne:$?:\n`);
     const match = await this.serial.waitFor(/begin:\r\n([\s\S]*?)done:(\d+):/, timeoutMs, from);
     if (match[2] !== '0') throw this.failure(`'${command}' ended with ${match[2]}`);
-    return match[1]!.replaceAll('\r', '').trimEnd();
+    // The kernel may say something of its own in between.
+    return match[1]!
+      .replaceAll('\r', '')
+      .replace(/^\[ *\d+\.\d{6}\] .*\n?/gm, '')
+      .trimEnd();
   }
 
   /** Stops, closes the images. */
