@@ -27,6 +27,8 @@ export interface Decoded {
   displacement: number;
   /** Segment of the memory operand (ES…GS), override applied. */
   segment: number;
+  /** Segment that a prefix names (ES…GS), or -1. */
+  override: number;
   immediate: number;
   immediate2: number;
   /** L.RF_REP, L.RF_REPNE or 0. */
@@ -53,6 +55,7 @@ export function newDecoded(): Decoded {
     scale: 0,
     displacement: 0,
     segment: L.DS,
+    override: -1,
     immediate: 0,
     immediate2: 0,
     repeat: 0,
@@ -156,6 +159,7 @@ export function decode(source: Uint8Array, at: number, code32: boolean, d: Decod
   }
   d.operandSize = code32 !== prefix66 ? 32 : 16;
   d.addressSize = code32 !== prefix67 ? 32 : 16;
+  d.override = override;
   let number = opcode;
   if (opcode === 0x0f) {
     opcode = u8();

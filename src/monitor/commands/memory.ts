@@ -10,6 +10,7 @@ import {
   reason,
 } from '../command.ts';
 import { debugTranslate, readVirtual } from '../registers.ts';
+import { disassembly } from './disassembly.ts';
 
 /** Memory is written to files in pieces of this size at most, bytes. */
 const MAX_SAVE_BYTES = 4 * 1024 ** 3;
@@ -149,7 +150,9 @@ function physical(machine: Machine, address: number, size: number): Uint8Array {
 
 function dump(context: CommandContext, args: Arguments, isVirtual: boolean): string {
   const { count, format, size: wanted } = chooseFormat(context, args);
-  if (format === 'i') return 'Disassembly is not supported yet\n';
+  if (format === 'i') {
+    return disassembly(context.machine, Number(BigInt.asUintN(32, args.integer('addr'))), count, isVirtual);
+  }
   const size = format === 'c' ? 1 : wanted;
   const start = Number(BigInt.asUintN(32, args.integer('addr')));
   const { machine } = context;
