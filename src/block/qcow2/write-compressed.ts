@@ -37,6 +37,7 @@ export class CompressedWriter {
   async write(offset: number, source: Uint8Array): Promise<boolean> {
     const image = this.#image;
     const { clusterSize } = image;
+    if (source.length === 0) return true;
     const whole = source.length === clusterSize || offset + source.length === image.header.sizeBytes;
     if (offset % clusterSize !== 0 || source.length > clusterSize || !whole) {
       throw new RangeError('compressed clusters are written whole');
