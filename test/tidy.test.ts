@@ -36,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   block: ['block', 'zstddec'],
   machine: ['machine', 'devices', 'migration', 'block'],
   monitor: ['monitor', 'machine', 'devices', 'migration', 'block'],
-  host: ['host', 'monitor', 'machine', 'devices', 'migration', 'block'],
+  host: ['ws', 'host', 'monitor', 'machine', 'devices', 'migration', 'block'],
   // A program's options become a command line, so that both have one grammar.
   api: ['api', 'cli', 'host', 'monitor', 'machine', 'devices', 'migration', 'block'],
   testing: ['vitest', 'testing', 'api', 'cli', 'host', 'monitor', 'machine', 'devices', 'migration', 'block'],

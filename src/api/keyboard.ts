@@ -2,7 +2,7 @@
 import type { Machine as Core } from '../machine/machine.ts';
 import { KeyQueue, parseKeys } from '../monitor/commands/keys.ts';
 import { MachineError } from './errors.ts';
-import { keysOf } from './us-keyboard.ts';
+import { keysOf } from '../monitor/us-keyboard.ts';
 
 /** How long a key is down, and up before the next, ms of virtual time. */
 const HOLD_MS = 10;

@@ -9,7 +9,7 @@ import { decodePng } from '../host/display/png-decode.ts';
 import { Machine, type MachineError } from '../index.ts';
 import { createQcow2 } from '../qcow2.ts';
 import { type MachineOptions, toArguments } from './options.ts';
-import { keysOf } from './us-keyboard.ts';
+import { keysOf } from '../monitor/us-keyboard.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-api-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

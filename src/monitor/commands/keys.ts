@@ -32,7 +32,7 @@ export function parseKeys(text: string): { readonly keys: readonly string[] } | 
 }
 
 /** Scan code set 1; 0x80 is the prefix 0xe0 in QEMU's numbering. */
-function byScanCode(number: number): string | undefined {
+export function byScanCode(number: number): string | undefined {
   const code = number >= 0x80 && number < 0x100 ? 0xe000 | (number & 0x7f) : number;
   return Object.keys(SCAN_CODES).find((name) => SCAN_CODES[name]![0] === code);
 }
