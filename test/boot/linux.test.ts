@@ -109,10 +109,10 @@ describe.skipIf(!haveGuests('vmlinuz-686', 'initramfs-686.gz'))('Linux 686', () 
         append: 'console=ttyS0,115200',
         memory: 48,
       });
-      await vm.serial.waitFor('GUEST-READY', 600_000);
+      await vm.serial.waitFor('GUEST-READY', 1_800_000);
       expectHealthy(vm);
     },
-    700_000,
+    1_900_000,
   );
 
   test.skipIf(!isLongRun)('boots without -icount, the clock following the host’s', async () => {

@@ -20,9 +20,9 @@ test.skipIf(!isLongRun || !haveGuests('memtest86+.iso'))(
   'memtest86+ makes a whole pass',
   async () => {
     await using vm = await boot({ cdrom: guest('memtest86+.iso'), memory: 16 });
-    await vm.screen.waitFor(/Pass: +1 +Errors: 0/, 1_200_000);
+    await vm.screen.waitFor(/Pass: +1 +Errors: 0/, 3_000_000);
   },
-  1_300_000,
+  3_100_000,
 );
 
 test.skipIf(!haveGuests('ipxe.iso'))('iPXE comes to its prompt', async () => {
