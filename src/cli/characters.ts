@@ -35,6 +35,8 @@ export interface CharacterHost {
   readonly isTerminal: boolean;
   readonly out: (line: string) => void;
   readonly notice: (line: string) => void;
+  /** Comes between the first serial port and its back end. */
+  readonly tapConsole?: (backend: CharBackend) => CharBackend;
 }
 
 const STDIO = { mux: false, spec: { kind: 'stdio' }, text: 'stdio' } as const;
@@ -101,7 +103,9 @@ class Opener implements Characters {
       label,
       `could not connect serial device to character backend '${config.text}'`,
     );
-    const backend = shared.mux?.port() ?? shared.backend;
+    const place = shared.mux?.port() ?? shared.backend;
+    const tap = this.serials.length === 0 ? this.#host.tapConsole : undefined;
+    const backend = tap?.(place) ?? place;
     const link = new SerialLink(backend);
     this.serials.push(link);
     if (config.mux && config.id === undefined)

@@ -1,6 +1,8 @@
 /** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
 import type { CacheMode } from '../block/file.ts';
 import type { CharDescription } from '../host/chardev/spec.ts';
+import type { VncConfig } from './vnc.ts';
+import type { WebConfig } from './web.ts';
 
 export type DriveInterface = 'ide' | 'floppy' | 'none';
 
@@ -76,6 +78,9 @@ export interface Config {
   uuid: Uint8Array | undefined;
   /** Device that gdb comes in by. */
   gdb: string | undefined;
+  vnc: VncConfig | undefined;
+  /** `-display web`. */
+  web: WebConfig | undefined;
   pidFile: string | undefined;
   logItems: Set<string>;
   logFile: string | undefined;
@@ -119,6 +124,8 @@ export function emptyConfig(): Config {
     name: undefined,
     uuid: undefined,
     gdb: undefined,
+    vnc: undefined,
+    web: undefined,
     pidFile: undefined,
     logItems: new Set(),
     logFile: undefined,

@@ -12,6 +12,7 @@ import {
   MACHINES,
   VGA_TYPES,
 } from './choices.ts';
+import { EarlyExit } from './early-exit.ts';
 import { type Config, DEFAULT_RAM_BYTES, MACHINE_TYPE, type MonitorConfig } from './config.ts';
 import {
   isHelp,
@@ -24,16 +25,8 @@ import {
   unsigned,
 } from './grammar.ts';
 
-/** Not an error: print this and end with this code. */
-export class EarlyExit extends Error {
-  readonly text: string;
-  readonly code: number;
-  constructor(text: string, code = 0) {
-    super(text);
-    this.text = text;
-    this.code = code;
-  }
-}
+import { parseVnc } from './vnc.ts';
+import { parseWeb } from './web.ts';
 
 export type Handler = (config: Config, value: string, where: string) => void;
 
@@ -130,10 +123,18 @@ export const setVga: Handler = (config, value) => {
   config.vga = value;
 };
 
-export const setDisplay: Handler = (_config, value, where) => {
-  if (isHelp(value)) throw new EarlyExit('Available display backend types:\nnone\n');
-  const type = value.split(',')[0]!;
+export const setDisplay: Handler = (config, value, where) => {
+  if (isHelp(value)) throw new EarlyExit('Available display backend types:\nnone\nvnc\nweb\n');
+  const type = value.split(/[,=]/)[0]!;
   if (type === 'none') return;
+  if (type === 'web') {
+    config.web = parseWeb(value, where);
+    return;
+  }
+  if (value.startsWith('vnc=')) {
+    config.vnc = parseVnc(value.slice('vnc='.length), where);
+    return;
+  }
   if (['gtk', 'sdl', 'egl-headless', 'curses', 'spice-app', 'dbus', 'vnc'].includes(type)) {
     throw new UsageError(`${where}: display '${type}' is not available (screendump shows the screen)`);
   }

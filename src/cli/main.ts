@@ -1,14 +1,16 @@
 /** The program: reads the command line, opens what it names, runs the machine until it ends. */
 import { writeFile } from 'node:fs/promises';
+import type { CharBackend } from '../host/chardev/chardev.ts';
 import { reasonOf } from '../host/chardev/reason.ts';
 import { FirmwareError } from '../host/firmware.ts';
 import { nodeHost } from '../host/host-services.ts';
+import { ConsoleTap } from '../host/web/console-tap.ts';
 import { restoreTerminal } from '../host/terminal.ts';
 import { buildMachine } from './build-machine.ts';
 import { openCharacters, withDefaults } from './characters.ts';
 import type { Config } from './config.ts';
 import { UsageError } from './grammar.ts';
-import { EarlyExit } from './handlers.ts';
+import { EarlyExit } from './early-exit.ts';
 import { parseCommandLine } from './options.ts';
 import { Session } from './session.ts';
 import { isTool, runTool, toolOutput } from './tools/tools.ts';
@@ -44,8 +46,14 @@ async function run(config: Config, program: string, notice: (message: string) =>
   let session: Session | undefined;
   const isTerminal = process.stdin.isTTY === true;
   withDefaults(config, { isTerminal, notice });
+  let tap: ConsoleTap | undefined;
+  const tapConsole = (backend: CharBackend) => {
+    tap = new ConsoleTap(backend);
+    return tap;
+  };
   const characters = await openCharacters(config, {
     isTerminal,
+    ...(config.web === undefined ? {} : { tapConsole }),
     out: (line) => process.stdout.write(`${line}\n`),
     notice,
     mux: { exit: () => session?.finish(0), now: () => nodeHost.wallClock() },
@@ -53,7 +61,7 @@ async function run(config: Config, program: string, notice: (message: string) =>
   try {
     const machine = await buildMachine(config, { serials: characters.serials, notice });
     try {
-      session = new Session({ config, machine, characters, program, notice });
+      session = new Session({ config, machine, characters, tap, program, notice });
       await writePidFile(config);
       return await session.run();
     } catch (error) {

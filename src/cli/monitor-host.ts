@@ -6,7 +6,7 @@ import { openImage } from '../block/open.ts';
 import { reasonOf } from '../host/chardev/reason.ts';
 import { encodePng } from '../host/display/png.ts';
 import { encodePpm } from '../host/display/ppm.ts';
-import type { MonitorHost } from '../monitor/command.ts';
+import type { MonitorHost, MonitorVnc } from '../monitor/command.ts';
 import type { Characters } from './characters.ts';
 import { logItemsHelp } from './choices.ts';
 import type { Config } from './config.ts';
@@ -19,6 +19,7 @@ export interface MonitorHostOptions {
   readonly characters: Pick<Characters, 'open'>;
   readonly log: EventLog;
   readonly gdbserver: (device: string | undefined) => Promise<string>;
+  readonly vnc?: MonitorVnc;
   readonly quit: () => void;
 }
 
@@ -27,6 +28,7 @@ export function createMonitorHost({
   characters,
   log,
   gdbserver,
+  vnc,
   quit,
 }: MonitorHostOptions): MonitorHost {
   return {
@@ -50,6 +52,7 @@ export function createMonitorHost({
     logHelp: logItemsHelp,
     completeFile,
     gdbserver,
+    ...(vnc && { vnc }),
     quit,
   };
 }

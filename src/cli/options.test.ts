@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { placeDrives } from './drives.ts';
 import { UsageError } from './grammar.ts';
-import { EarlyExit } from './handlers.ts';
+import { EarlyExit } from './early-exit.ts';
 import { helpText, OPTION_GROUPS, parseCommandLine } from './options.ts';
 
 const parse = (line: string) => parseCommandLine(line.split(' ').filter((word) => word !== ''));
@@ -154,8 +154,37 @@ describe('grammar', () => {
 });
 
 test('what QEMU has and we have not is refused with a word on it', () => {
-  expect(complaint('-vnc :9')).toBe('-vnc :9: there is no VNC server yet');
+  expect(complaint('-vnc :9,tls-creds=x')).toBe("-vnc :9,tls-creds=x: 'tls-creds' is not supported");
   expect(complaint('-gdb bogus')).toBe("-gdb bogus: 'bogus' is not a valid char driver");
+});
+
+test('-vnc', () => {
+  expect(parse('-vnc :9').vnc).toMatchObject({
+    address: { kind: 'tcp', host: '127.0.0.1', port: 5909 },
+    webSocket: undefined,
+    password: false,
+  });
+  expect(parse('-vnc 0.0.0.0:1,websocket=on,password').vnc).toMatchObject({
+    address: { host: '0.0.0.0', port: 5901 },
+    webSocket: { host: '0.0.0.0', port: 5701 },
+    password: true,
+  });
+  expect(parse('-vnc unix:/tmp/v,websocket=7000').vnc).toMatchObject({
+    address: { kind: 'unix', path: '/tmp/v' },
+    webSocket: { host: '127.0.0.1', port: 7000 },
+  });
+  expect(parse('-vnc none').vnc).toBeUndefined();
+  for (const [value, message] of [
+    ['foo', 'no vnc port specified'],
+    [':bogus', "can't convert to a number: bogus"],
+    [':-1', "can't convert to a number: -1"],
+    [':70000', 'port 70000 out of range'],
+    [':9,bogus=on', "Invalid parameter 'bogus'"],
+    [':9,password=zz', "Parameter 'password' expects 'on' or 'off'"],
+    [':9,websocket=zz', 'address resolution failed for 127.0.0.1:zz: Servname not supported for ai_socktype'],
+  ] as const) {
+    expect(complaint(`-vnc ${value}`)).toBe(`-vnc ${value}: ${message}`);
+  }
 });
 
 test('help names every option, in groups', () => {

@@ -7,8 +7,10 @@ import { type Config, emptyConfig } from './config.ts';
 import { parseDrive, simpleDrive } from './drives.ts';
 import { UsageError } from './grammar.ts';
 import * as set from './handlers.ts';
-import { EarlyExit, type Handler } from './handlers.ts';
+import { EarlyExit } from './early-exit.ts';
+import type { Handler } from './handlers.ts';
 import { VERSION, VERSION_TEXT } from './version.ts';
+import { parseVnc } from './vnc.ts';
 
 export interface Option {
   readonly name: string;
@@ -126,7 +128,20 @@ const DISPLAY: OptionGroup = {
   title: 'Display, serial ports and monitor',
   options: [
     { name: 'vga', argument: 'std|none', help: 'video card', handler: set.setVga },
-    { name: 'display', argument: 'none', help: 'display: none', handler: set.setDisplay },
+    {
+      name: 'display',
+      argument: 'none|web[=port][,host=address]|vnc=…',
+      help: 'display: none, a page for the browser (its address is printed), or as -vnc',
+      handler: set.setDisplay,
+    },
+    {
+      name: 'vnc',
+      argument: '[host]:display[,websocket=on|port][,password=on]…',
+      help: 'VNC server on TCP port 5900 + display of this computer (-vnc none for none)',
+      handler: (config, value, where) => {
+        config.vnc = parseVnc(value, where);
+      },
+    },
     {
       name: 'nographic',
       help: 'serial port and monitor together on the terminal (Ctrl-a h for help)',
@@ -252,12 +267,6 @@ const IGNORED: OptionGroup = {
 const REFUSED: OptionGroup = {
   title: 'Not supported (yet)',
   options: [
-    {
-      name: 'vnc',
-      argument: 'display',
-      help: 'VNC server',
-      handler: set.refuse('there is no VNC server yet'),
-    },
     {
       name: 'blockdev',
       argument: 'node',

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { nodeHost } from '../host/host-services.ts';
+import type { ConsoleTap } from '../host/web/console-tap.ts';
 import { MonitorLink } from '../host/monitor-link.ts';
 import { QmpLink } from '../host/qmp-link.ts';
 import type { Machine } from '../machine/machine.ts';
@@ -14,6 +15,8 @@ import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
 import { showProgress } from './progress-line.ts';
 import { VERSION } from './version.ts';
+import { VncControl } from './vnc.ts';
+import { WebControl, type WebConfig } from './web.ts';
 
 const DEFAULT_BOOT_ORDER = 'cad';
 
@@ -21,6 +24,8 @@ export interface SessionOptions {
   readonly config: Config;
   readonly machine: Machine;
   readonly characters: Characters;
+  /** The first serial port, for a display that shows it. */
+  readonly tap?: ConsoleTap | undefined;
   readonly program: string;
   readonly notice: (message: string) => void;
 }
@@ -28,6 +33,8 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   #gdb: GdbControl | undefined;
+  readonly #vnc = new VncControl();
+  readonly #web = new WebControl();
   readonly #done: Promise<number>;
   #finish: (code: number) => void = () => {};
   #fail: (error: unknown) => void = () => {};
@@ -61,7 +68,9 @@ export class Session {
         const { notices } = await machine.loadvm(config.loadvm);
         for (const line of notices) notice(line);
       }
-      this.#startMonitors(log);
+      const hmp = this.#startMonitors(log);
+      if (config.web !== undefined) await this.#startWeb(config.web, hmp);
+      if (config.vnc !== undefined) await this.#vnc.start(config.vnc, machine, config.name);
       if (config.gdb !== undefined) await this.#gdb?.start(config.gdb);
       characters.start();
       if (!config.startPaused) machine.start();
@@ -72,18 +81,20 @@ export class Session {
       removeSignals();
       endProgress();
       await this.#gdb?.close();
+      await this.#vnc.close();
+      await this.#web.close();
       log.close();
       if (config.pidFile !== undefined) await rm(config.pidFile, { force: true });
     }
   }
 
   /** All monitors work on one machine with one state: sticky formats, keys held. */
-  #startMonitors(log: EventLog): void {
+  #startMonitors(log: EventLog): Hmp {
     const { config, machine, characters } = this.#options;
     const quit = () => this.finish(0);
     const gdb = new GdbControl(() => ({ machine, hmp, quit, onFault: (error) => this.#fail(error) }));
     const gdbserver = (device: string | undefined) => gdb.command(device);
-    const host = createMonitorHost({ config, characters, log, gdbserver, quit });
+    const host = createMonitorHost({ config, characters, log, gdbserver, vnc: this.#vnc, quit });
     const hmp = new Hmp({ machine, host });
     this.#gdb = gdb;
     const onFault = (error: unknown) => this.#fail(error);
@@ -100,6 +111,14 @@ export class Session {
         });
       } else new MonitorLink({ hmp, version: VERSION, backend, muxed, onFault });
     }
+    return hmp;
+  }
+
+  async #startWeb(config: WebConfig, hmp: Hmp): Promise<void> {
+    const { machine, tap: serial } = this.#options;
+    const onFault = (error: unknown) => this.#fail(error);
+    const url = await this.#web.start(config, { machine, hmp, serial, onFault });
+    process.stdout.write(`web display at ${url}\n`);
   }
 
   #listen(): void {

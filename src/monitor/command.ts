@@ -26,8 +26,16 @@ export interface MonitorHost {
   completeFile(prefix: string): readonly string[];
   /** Starts a gdb server, moves it, or stops it (`none`); returns what to print. */
   gdbserver(device: string | undefined): Promise<string>;
+  /** The VNC server; absent where there can be none. */
+  readonly vnc?: MonitorVnc;
   /** Ends the program in order. */
   quit(): void;
+}
+
+export interface MonitorVnc {
+  /** As `info vnc` prints it. */
+  info(): string;
+  setPassword(password: string): 'set' | 'not-asked-for' | 'no-server';
 }
 
 export interface CommandContext {

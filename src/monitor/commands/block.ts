@@ -1,7 +1,15 @@
 /** Removable media: eject, change. Screen: screendump. */
 import type { MachineDisk } from '../../machine/disk.ts';
 import type { Machine } from '../../machine/machine.ts';
-import { argument as arg, type Command, CommandError, command, reason } from '../command.ts';
+import {
+  argument as arg,
+  type Command,
+  CommandError,
+  command,
+  type MonitorHost,
+  reason,
+} from '../command.ts';
+import { setVncPassword } from './vnc.ts';
 
 export const BLOCK_COMMANDS: readonly Command[] = [
   command(
@@ -30,6 +38,7 @@ export const BLOCK_COMMANDS: readonly Command[] = [
     'change a removable medium, optional format, use -f to force the operation',
     async ({ machine, host }, args) => {
       const name = args.string('device');
+      if (name === 'vnc') return changeVnc(host, args.string('target'), args.optional('format'));
       const disk = removable(machine, name);
       const mode = args.optional('read-only-mode') ?? 'retain';
       if (!['retain', 'read-only', 'read-write'].includes(mode)) {
@@ -70,6 +79,13 @@ export const BLOCK_COMMANDS: readonly Command[] = [
     },
   ),
 ];
+
+/** `change vnc password secret`. Addresses cannot be changed, as in QEMU since 6.0. */
+function changeVnc(host: MonitorHost, what: string, password: string | undefined): undefined {
+  if (what !== 'password' && what !== 'passwd') throw new CommandError("Expected 'password' after 'vnc'");
+  if (password === undefined) throw new CommandError("Parameter 'password' is missing");
+  return setVncPassword(host, password);
+}
 
 function kindOf(machine: Machine, device: string): string | undefined {
   return machine.options.drives.find((drive) => drive.device === device)?.kind;

@@ -5,6 +5,7 @@ import { INFO_COMMANDS } from './info.ts';
 import { MACHINE_COMMANDS } from './machine.ts';
 import { MEMORY_COMMANDS } from './memory.ts';
 import { SNAPSHOT_COMMANDS } from './snapshot.ts';
+import { VNC_COMMANDS } from './vnc.ts';
 
 const HELP = command('help|?', [arg('rest', 'name?')], '[cmd]', 'show the help', (_context, args) =>
   helpText(args.optional('name')),
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   ...MACHINE_COMMANDS,
   ...MEMORY_COMMANDS,
   ...SNAPSHOT_COMMANDS,
+  ...VNC_COMMANDS,
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 /** Help on everything, on a command, or on the sub-commands of one. */

@@ -23,6 +23,7 @@ const SMALL: readonly Command[] = [
       .map(({ label, filename }) => `${label}: filename=${filename}\n`)
       .join(''),
   ),
+  command('vnc', [], '', 'show the vnc server status', ({ host }) => host.vnc?.info() ?? 'None\n'),
   command('history', [], '', 'show the command line history', ({ history }) =>
     history.map((line, i) => `${i}: '${line}'\n`).join(''),
   ),
