@@ -10,6 +10,7 @@ import { buildMachine } from '../cli/build-machine.ts';
 import type { Config } from '../cli/config.ts';
 import { EventLog } from '../cli/log.ts';
 import { createMonitorHost } from '../cli/monitor-host.ts';
+import { publishTraceEvents } from '../host/trace-channel.ts';
 import type { LoadOptions, Machine as Core, MachineEvents, SaveOptions } from '../machine/machine.ts';
 import type { RunState } from '../machine/run-state.ts';
 import { Hmp } from '../monitor/hmp.ts';
@@ -68,6 +69,7 @@ export class Machine {
     const serials = Array.from({ length: options.serialPorts ?? 1 }, () => new SerialPort());
     const notice = options.notice ?? (() => {});
     for (const warning of config.warnings) notice(warning);
+    publishTraceEvents();
     const core = await buildMachine(config, { serials, notice });
     const machine = new Machine(core, serials, config);
     try {

@@ -34,6 +34,7 @@ export const LOG_ITEMS: readonly (readonly [string, string])[] = [
   ['cpu_reset', 'show CPU state before CPU resets'],
   ['unimp', 'log unimplemented functionality'],
   ['guest_errors', 'log when the guest OS does something invalid (eg accessing a\nnon-existent register)'],
+  ['trace:PATTERN', 'enable trace events'],
 ];
 
 /** Items of QEMU's translator, accepted without effect. */

@@ -84,6 +84,8 @@ export interface Config {
   pidFile: string | undefined;
   logItems: Set<string>;
   logFile: string | undefined;
+  /** Trace events to be turned on, or with a `-` before it off. */
+  tracePatterns: string[];
   /** Things accepted but without effect; told on stderr. */
   warnings: string[];
 }
@@ -129,6 +131,7 @@ export function emptyConfig(): Config {
     pidFile: undefined,
     logItems: new Set(),
     logFile: undefined,
+    tracePatterns: [],
     warnings: [],
   };
 }

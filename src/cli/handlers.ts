@@ -276,7 +276,8 @@ export const setGdb: Handler = (config, value, where) => {
 export const setLog: Handler = (config, value) => {
   if (isHelp(value)) throw new EarlyExit(logItemsHelp());
   for (const item of value.split(',')) {
-    if (LOG_ITEMS.some(([name]) => name === item)) config.logItems.add(item);
+    if (item.startsWith('trace:')) config.tracePatterns.push(item.slice('trace:'.length));
+    else if (LOG_ITEMS.some(([name]) => name === item)) config.logItems.add(item);
     else if (IGNORED_LOG_ITEMS.has(item)) config.warnings.push(`-d ${item}: no effect`);
     else throw new EarlyExit(logItemsHelp(), 1);
   }

@@ -1,10 +1,13 @@
 /**
- * `-d`, `-D` and the monitor's `log`: lines about unusual events, to stderr or a file. `unimp` shows accesses that nobody
- * handles, `cpu_reset` resets; the other items are accepted and print nothing yet.
+ * `-d`, `-D`, `-trace` and the monitor's `log` and `logfile`: lines about events, to stderr or a file. `int` shows interrupts
+ * and exceptions, `cpu_reset` resets, `unimp` and `guest_errors` accesses that nobody handles.
+ *
+ * Not here: the register dump that QEMU adds to `int` and `cpu_reset`.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { reasonOf } from '../host/chardev/reason.ts';
 import type { Machine } from '../machine/machine.ts';
+import { addTraceSink, type TraceValue, traceInterrupt } from '../machine/trace.ts';
 import { LOG_ITEMS } from './choices.ts';
 import { UsageError } from './grammar.ts';
 
@@ -12,15 +15,14 @@ const STDERR = 2;
 
 export class EventLog {
   readonly #items: Set<string>;
-  readonly #fd: number;
+  #fd: number;
+  readonly #remove: (() => void)[] = [];
+  #removeInterrupts: (() => void) | undefined;
+  #interrupts = 0;
 
   constructor(items: Iterable<string>, file: string | undefined) {
     this.#items = new Set(items);
-    try {
-      this.#fd = file === undefined ? STDERR : openSync(file, 'w');
-    } catch (error) {
-      throw new UsageError(`could not open '${file}': ${reasonOf(error)}`);
-    }
+    this.#fd = open(file);
   }
 
   attach(machine: Machine): void {
@@ -29,12 +31,31 @@ export class EventLog {
     });
     const { ports } = machine.board;
     ports.onUnhandled = (port, bytes, value) => {
-      if (!this.#items.has('unimp')) return;
+      if (!this.#items.has('unimp') && !this.#items.has('guest_errors')) return;
       const place = `port 0x${port.toString(16).padStart(4, '0')} size ${bytes}`;
       this.#log(
         value < 0 ? `unassigned read: ${place}` : `unassigned write: ${place} value 0x${value.toString(16)}`,
       );
     };
+    this.#remove.push(addTraceSink((event, values) => this.#log(event.text(values))));
+    this.#watchInterrupts();
+  }
+
+  /** `-d int` hears of interrupts only while it is asked for. */
+  #watchInterrupts(): void {
+    const isWanted = this.#items.has('int');
+    if (isWanted === (this.#removeInterrupts !== undefined)) return;
+    this.#removeInterrupts?.();
+    this.#removeInterrupts = isWanted
+      ? traceInterrupt.tap((values) => this.#log(interruptLine(this.#interrupts++, values)))
+      : undefined;
+  }
+
+  /** Goes on in another file; an empty name: stderr. Throws a UsageError. */
+  setFile(file: string): void {
+    const fd = open(file === '' ? undefined : file);
+    if (this.#fd !== STDERR) closeSync(this.#fd);
+    this.#fd = fd;
   }
 
   /** Replaces the items; `none` alone clears them. False, and no change, if one is unknown. */
@@ -43,6 +64,7 @@ export class EventLog {
     if (!wanted.every((item) => LOG_ITEMS.some(([name]) => name === item))) return false;
     this.#items.clear();
     for (const item of wanted) this.#items.add(item);
+    this.#watchInterrupts();
     return true;
   }
 
@@ -51,6 +73,33 @@ export class EventLog {
   }
 
   close(): void {
+    for (const remove of this.#remove) remove();
+    this.#removeInterrupts?.();
     if (this.#fd !== STDERR) closeSync(this.#fd);
   }
+}
+
+function open(file: string | undefined): number {
+  try {
+    return file === undefined ? STDERR : openSync(file, 'w');
+  } catch (error) {
+    throw new UsageError(`could not open '${file}': ${reasonOf(error)}`);
+  }
+}
+
+/** QEMU's line (target/i386/tcg/seg_helper.c); `i` 1 for INT n. */
+function interruptLine(count: number, values: readonly TraceValue[]): string {
+  const [vector, error, kind, cpl, cs, eip, ss, esp, extra, pc] = values as [
+    number,
+    number,
+    string,
+    ...number[],
+  ];
+  const hex = (value: number | undefined, digits: number) =>
+    (value! >>> 0).toString(16).padStart(digits, '0');
+  return (
+    `${String(count).padStart(6)}: v=${hex(vector, 2)} e=${hex(Math.max(0, error), 4)} ` +
+    `i=${kind === 'soft' ? 1 : 0} cpl=${cpl} IP=${hex(cs, 4)}:${hex(eip, 8)} pc=${hex(pc, 8)} ` +
+    `SP=${hex(ss, 4)}:${hex(esp, 8)} ${vector === 14 ? 'CR2' : 'env->regs[R_EAX]'}=${hex(extra, 8)}`
+  );
 }

@@ -50,6 +50,7 @@ export function createMonitorHost({
     characters: () => characters.open.map(({ label, backend }) => ({ label, filename: backend.filename })),
     setLog: (items) => log.set(items),
     logHelp: logItemsHelp,
+    setLogFile: (path) => log.setFile(path),
     completeFile,
     gdbserver,
     ...(vnc && { vnc }),

@@ -7,8 +7,13 @@ import { type Config, emptyConfig } from './config.ts';
 import { parseDrive, simpleDrive } from './drives.ts';
 import { UsageError } from './grammar.ts';
 import * as set from './handlers.ts';
+<<<<<<< HEAD
 import { EarlyExit } from './early-exit.ts';
 import type { Handler } from './handlers.ts';
+=======
+import { EarlyExit, type Handler } from './handlers.ts';
+import { setTrace } from './trace.ts';
+>>>>>>> 7e5dec2 (Trace events (-trace, trace-event, -d int, diagnostics_channel); info lapic, qtree, tlb, device; logfile)
 import { VERSION, VERSION_TEXT } from './version.ts';
 import { parseVnc } from './vnc.ts';
 
@@ -219,6 +224,12 @@ const DEBUG: OptionGroup = {
       handler: (config) => set.setGdb(config, DEFAULT_GDB_DEVICE, '-s'),
     },
     { name: 'd', argument: 'item,…', help: 'log these items (-d help for a list)', handler: set.setLog },
+    {
+      name: 'trace',
+      argument: '[[enable=]pattern][,events=file][,file=file]',
+      help: 'log trace events (-trace help for a list)',
+      handler: setTrace,
+    },
     { name: 'D', argument: 'file', help: 'log to this file instead of stderr', handler: text('logFile') },
     {
       name: 'pidfile',
@@ -257,7 +268,6 @@ const IGNORED: OptionGroup = {
     { name: 'no-user-config', help: 'no configuration files are read', handler: () => {} },
     { name: 'enable-kvm', help: 'there is no acceleration', handler: ignored('-enable-kvm') },
     { name: 'global', argument: 'driver.prop=value', help: 'device property', handler: ignored('-global') },
-    { name: 'trace', argument: 'pattern', help: 'trace events', handler: ignored('-trace') },
     { name: 'msg', argument: 'timestamp=on|off', help: 'message format', handler: ignored('-msg') },
     { name: 'sandbox', argument: 'on|off', help: 'system call filter', handler: ignored('-sandbox') },
   ],

@@ -5,6 +5,7 @@ import { nodeHost } from '../host/host-services.ts';
 import type { ConsoleTap } from '../host/web/console-tap.ts';
 import { MonitorLink } from '../host/monitor-link.ts';
 import { QmpLink } from '../host/qmp-link.ts';
+import { publishTraceEvents } from '../host/trace-channel.ts';
 import type { Machine } from '../machine/machine.ts';
 import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
@@ -14,6 +15,7 @@ import { GdbControl } from './gdb.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
 import { showProgress } from './progress-line.ts';
+import { applyTracePatterns } from './trace.ts';
 import { VERSION } from './version.ts';
 import { VncControl } from './vnc.ts';
 import { WebControl, type WebConfig } from './web.ts';
@@ -60,6 +62,8 @@ export class Session {
     try {
       this.#listen();
       log.attach(machine);
+      publishTraceEvents();
+      for (const line of applyTracePatterns(config)) notice(line);
       characters.serials.forEach((link, n) => {
         const port = machine.serial(n);
         if (link !== undefined && port !== undefined) link.connect(port.receiver, () => machine.wake());

@@ -6,6 +6,7 @@
 import type { BlockNode } from '../block/block-node.ts';
 import { NOT_ARMED } from './clock.ts';
 import type { DiskBackend } from './device.ts';
+import { traceBlockDone, traceBlockRequest } from './trace.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 /** Latency of a request with -icount, virtual ns: a fixed part and a part a byte. About a fast disk's. */
@@ -15,6 +16,8 @@ const NS_PER_BYTE = 1;
 /** What a disk tells the machine it belongs to. */
 export interface DiskHost {
   readonly clock: VirtualClock;
+  /** Monotonic, ns. */
+  now(): number;
   /** A request began or ended: slices get shorter while any is in flight. */
   inFlight(change: number): void;
   /** A completion was delivered: the CPU may have something to do. */
@@ -30,6 +33,11 @@ export interface DiskStatistics {
   reads: number;
   writes: number;
   flushes: number;
+  /** Host time that requests took, ns, and when the last one ended. */
+  readNs: number;
+  writeNs: number;
+  flushNs: number;
+  lastAccessNs: number;
 }
 
 export class MachineDisk implements DiskBackend {
@@ -37,7 +45,17 @@ export class MachineDisk implements DiskBackend {
   readonly device: string;
   node: BlockNode | undefined;
   onMediaChange: (() => void) | undefined;
-  readonly statistics: DiskStatistics = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, flushes: 0 };
+  readonly statistics: DiskStatistics = {
+    readBytes: 0,
+    writtenBytes: 0,
+    reads: 0,
+    writes: 0,
+    flushes: 0,
+    readNs: 0,
+    writeNs: 0,
+    flushNs: 0,
+    lastAccessNs: 0,
+  };
   readonly #host: DiskHost;
   /** The last request made with -icount; controllers have one in flight at a time. */
   #pending: { readonly settled: Promise<void>; readonly finish: () => void } | undefined;
@@ -67,33 +85,38 @@ export class MachineDisk implements DiskBackend {
   read(offset: number, target: Uint8Array, done: (error?: Error) => void): void {
     this.statistics.reads++;
     this.statistics.readBytes += target.length;
-    this.#start('read', target.length, (node) => node.read(offset, target), done);
+    this.#start('read', offset, target.length, (node) => node.read(offset, target), done);
   }
 
   write(offset: number, source: Uint8Array, done: (error?: Error) => void): void {
     this.statistics.writes++;
     this.statistics.writtenBytes += source.length;
-    this.#start('write', source.length, (node) => node.write(offset, source), done);
+    this.#start('write', offset, source.length, (node) => node.write(offset, source), done);
   }
 
   flush(done: (error?: Error) => void): void {
     this.statistics.flushes++;
-    this.#start('flush', 0, (node) => node.flush(), done);
+    this.#start('flush', 0, 0, (node) => node.flush(), done);
   }
 
   #start(
-    operation: string,
+    operation: 'read' | 'write' | 'flush',
+    offset: number,
     bytes: number,
     action: (node: BlockNode) => Promise<void>,
     done: (error?: Error) => void,
   ): void {
     const node = this.node;
     const work = node === undefined ? Promise.reject(new Error('no medium')) : action(node);
+    if (traceBlockRequest.enabled) traceBlockRequest.emit(this.device, operation, offset, bytes);
+    const begin = this.#host.now();
     let failure: Error | undefined;
-    const settled = work.catch((error: unknown) => {
-      failure = error instanceof Error ? error : new Error(String(error));
-      this.#host.ioError(this.device, operation, failure);
-    });
+    const settled = work
+      .catch((error: unknown) => {
+        failure = error instanceof Error ? error : new Error(String(error));
+        this.#host.ioError(this.device, operation, failure);
+      })
+      .then(() => this.#account(operation, begin, failure));
     this.#host.inFlight(1);
     const deliver = (): void => {
       this.#host.inFlight(-1);
@@ -109,6 +132,16 @@ export class MachineDisk implements DiskBackend {
       return;
     }
     this.#deliverAtVirtualTime(settled, bytes, deliver);
+  }
+
+  #account(operation: 'read' | 'write' | 'flush', begin: number, failure: Error | undefined): void {
+    const now = this.#host.now();
+    const ns = now - begin;
+    this.statistics.lastAccessNs = now;
+    if (operation === 'read') this.statistics.readNs += ns;
+    else if (operation === 'write') this.statistics.writeNs += ns;
+    else this.statistics.flushNs += ns;
+    if (traceBlockDone.enabled) traceBlockDone.emit(this.device, operation, ns, failure?.message ?? '');
   }
 
   #deliverAtVirtualTime(settled: Promise<void>, bytes: number, deliver: () => void): void {

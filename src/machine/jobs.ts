@@ -3,8 +3,15 @@
  * states of QEMU's jobs (qapi/job.json). Not here: pausing a job, jobs of the block layer.
  */
 import { Emitter } from './emitter.ts';
+import { traceDelete, traceDeleted, traceLoad, traceLoaded, traceSave, traceSaved } from './trace.ts';
 
 export type JobType = 'snapshot-save' | 'snapshot-load' | 'snapshot-delete';
+
+const TRACES = {
+  'snapshot-save': [traceSave, traceSaved],
+  'snapshot-load': [traceLoad, traceLoaded],
+  'snapshot-delete': [traceDelete, traceDeleted],
+} as const;
 
 /** JobStatus of QEMU, those that occur here; `null`: dismissed. */
 export type JobStatus = 'created' | 'running' | 'pending' | 'aborting' | 'concluded' | 'null';
@@ -168,6 +175,13 @@ export class Jobs {
     return true;
   }
 
+  /** `savevm_begin`, `savevm_end` and so on. */
+  #trace({ type, tag, currentBytes }: Job, error?: unknown, isEnd = true): void {
+    const [begin, end] = TRACES[type];
+    if (!isEnd && begin.enabled) begin.emit(tag);
+    if (isEnd && end.enabled) end.emit(tag, currentBytes, error === undefined ? '' : String(error));
+  }
+
   /** Runs `work` as a job: status, error and end follow from it. */
   async run<T>(
     type: JobType,
@@ -180,12 +194,15 @@ export class Jobs {
     if (options.signal?.aborted) cancel();
     options.signal?.addEventListener('abort', cancel);
     try {
+      this.#trace(job, undefined, false);
       if (!job.signal.aborted) job.start();
       const result = await work(job);
       job.conclude();
+      this.#trace(job);
       return result;
     } catch (error) {
       job.conclude(error);
+      this.#trace(job, error);
       throw error;
     } finally {
       options.signal?.removeEventListener('abort', cancel);

@@ -33,6 +33,7 @@ import type { PhysicalMemory } from './memory.ts';
 import type { DriveOptions, MachineOptions } from './options.ts';
 import { assertTransition, type RunState } from './run-state.ts';
 import { Snapshots } from './snapshots.ts';
+import { traceReset, traceRunState } from './trace.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 /** Wall time of a slice: short while disk requests are in flight, so that their completions are seen soon. */
@@ -156,6 +157,7 @@ export class Machine {
     );
     const diskHost: DiskHost = {
       clock: this.clock,
+      now: () => options.host.now(),
       inFlight: (change) => this.#countInFlight(change),
       wake: () => this.wake(),
       ioError: (device, operation, error) => this.#events.emit('io-error', { device, operation, error }),
@@ -287,6 +289,7 @@ export class Machine {
   #setState(state: RunState): void {
     if (this.#state === state) return;
     assertTransition(this.#state, state);
+    if (traceRunState.enabled) traceRunState.emit(this.#state, state);
     this.#state = state;
     this.#events.emit('state', state);
   }
@@ -453,6 +456,7 @@ export class Machine {
     this.#resetRequested = undefined;
     this.board.reset();
     if (this.#state === 'shutdown' || this.#state === 'suspended') this.#setState('prelaunch');
+    if (traceReset.enabled) traceReset.emit(guest ? 'guest' : 'host');
     this.#events.emit('reset', { guest });
   }
 

@@ -1,6 +1,7 @@
 /** The 64 KiB I/O port space: finds the region behind a port in one table look-up. */
 import type { AddressSpace, IoRegion, Mapping } from './device.ts';
 import { readRegion, writeRegion } from './memory.ts';
+import { tracePortRead, tracePortWrite } from './trace.ts';
 
 const PORTS = 0x10000;
 
@@ -44,6 +45,12 @@ export class PortSpace implements AddressSpace {
 
   /** `bytes`: 1, 2 or 4. Unsigned. */
   read(port: number, bytes: number): number {
+    const value = this.#read(port, bytes);
+    if (tracePortRead.enabled) tracePortRead.emit(this.#regions[port]?.name ?? '-', port, bytes, value);
+    return value;
+  }
+
+  #read(port: number, bytes: number): number {
     const region = this.#regions[port];
     if (region === undefined) {
       this.onUnhandled(port, bytes, -1);
@@ -57,6 +64,7 @@ export class PortSpace implements AddressSpace {
   }
 
   write(port: number, bytes: number, value: number): void {
+    if (tracePortWrite.enabled) tracePortWrite.emit(this.#regions[port]?.name ?? '-', port, bytes, value);
     const region = this.#regions[port];
     if (region === undefined) {
       this.onUnhandled(port, bytes, value);

@@ -166,6 +166,15 @@ class PageCounter implements RamSink {
   }
 }
 
+/** A record in memory, field by field, as a section of a stream would have it. */
+export function describeState(schema: Schema, state: object, bufferBytes: number = 32): string[] {
+  const writer = new ByteWriter();
+  const description = encode(schema, state, writer);
+  const printer = new Printer(new ByteReader(writer.bytes(), 0), bufferBytes);
+  printer.structure(description, '  ');
+  return printer.lines;
+}
+
 /** One device section of a stream. */
 export interface DescribedSection {
   readonly header: SectionHeader;

@@ -9,6 +9,10 @@ export type ArgumentKind =
   | 'device'
   /** Name of a snapshot. */
   | 'snapshot'
+  /** Name of a section of the VM state. */
+  | 'section'
+  /** Name or pattern of trace events. */
+  | 'trace'
   /** Keys of `sendkey`. */
   | 'keys'
   /** An expression. */

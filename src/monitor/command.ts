@@ -22,6 +22,8 @@ export interface MonitorHost {
   /** Undefined: there is no such item. `none` clears. */
   setLog(items: readonly string[]): boolean;
   logHelp(): string;
+  /** Throws an Error whose message is to be printed. */
+  setLogFile(path: string): void;
   /** Names that begin with `prefix`, folders with a trailing slash. */
   completeFile(prefix: string): readonly string[];
   /** Starts a gdb server, moves it, or stops it (`none`); returns what to print. */

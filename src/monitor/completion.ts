@@ -1,5 +1,6 @@
 /** Tab completion, from the command table. */
 import type { ArgumentSpec } from './arguments.ts';
+import { TRACE_EVENTS } from '../machine/trace.ts';
 import type { Command } from './command.ts';
 import { KEY_NAMES } from './commands/keys.ts';
 
@@ -13,6 +14,7 @@ export interface Completion {
 export interface CompletionSources {
   snapshots(): readonly string[];
   devices(): readonly string[];
+  sections(): readonly string[];
   files(prefix: string): readonly string[];
 }
 
@@ -59,6 +61,10 @@ function wordsFor(
       return sources.snapshots();
     case 'device':
       return sources.devices();
+    case 'section':
+      return sources.sections();
+    case 'trace':
+      return TRACE_EVENTS.map(({ name }) => name);
     case 'filename':
       return sources.files(word);
     case 'keys': {

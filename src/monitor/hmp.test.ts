@@ -30,6 +30,7 @@ const host: MonitorHost = {
   characters: () => [{ label: 'serial0', filename: 'null' }],
   imageFacts: async () => ({}),
   gdbserver: async (device) => `gdbserver ${device}\n`,
+  setLogFile: () => {},
   setLog: (items) => items.every((item) => item === 'unimp' || item === 'none'),
   logHelp: () => 'Log items (comma separated):\n',
   completeFile: (prefix) => ['disk.img', 'dump.bin'].filter((name) => name.startsWith(prefix)),

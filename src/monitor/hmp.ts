@@ -56,6 +56,7 @@ export class Hmp {
     return completeLine(line, COMMANDS, {
       snapshots: () => snapshotNames(this.machine),
       devices: () => this.machine.disks.map(({ device }) => device),
+      sections: () => this.machine.board.devices.map(({ name }) => name),
       files: (prefix) => this.host.completeFile(prefix),
     });
   }

@@ -47,6 +47,7 @@ import { GlobalState } from '../global-state.ts';
 import { GUARD_DISPLAY, PhysicalMemory } from '../memory.ts';
 import type { DriveOptions, MachineOptions } from '../options.ts';
 import { PortSpace } from '../port-space.ts';
+import { tracedIrq } from '../trace.ts';
 import type { RunState } from '../run-state.ts';
 import { TimerSection } from '../timer-section.ts';
 import type { VirtualClock } from '../virtual-clock.ts';
@@ -158,7 +159,7 @@ export class Board {
     });
     this.ioApic = ioApic;
     this.cpu.acknowledge = () => (apic.hasPending() ? apic.acknowledge() : -1);
-    const isa = createIsaIrqs({ pic: this.pic.inputs, ioApic: this.ioApic.inputs });
+    const isa = createIsaIrqs({ pic: this.pic.inputs, ioApic: this.ioApic.inputs }).map(tracedIrq);
 
     // Numeric errors with CR0.NE clear (DOS programs): FERR# is IRQ 13 until port F0 is written.
     this.cpu.onFerr = () => isa[FERR_IRQ]!.set(1);

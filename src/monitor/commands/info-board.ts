@@ -13,7 +13,9 @@ export const BOARD_INFO: readonly Command[] = [
     const lines = counts.flatMap((count, irq) =>
       count === 0 ? [] : [`${String(irq).padStart(2)}: ${count}`],
     );
-    return `IRQ statistics for isa-i8259:\n${lines.map((line) => `${line}\n`).join('')}`;
+    // Both controllers see the same lines; the I/O APIC's are counted before the timer moves to pin 2.
+    const text = lines.map((line) => `${line}\n`).join('');
+    return `IRQ statistics for ioapic:\n${text}IRQ statistics for isa-i8259:\n${text}`;
   }),
   command('pci', [], '', 'show PCI info', ({ machine }) => pciText(machine)),
   command(

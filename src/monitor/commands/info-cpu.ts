@@ -1,15 +1,12 @@
 /** `info registers`, `cpus`, `jit`, `mem`, `tlb`: the CPU, to the column as QEMU 7.2 prints it. */
 import type { Cpu } from '../../machine/cpu/cpu.ts';
 import { toRecord } from '../../machine/cpu/cpu-record.ts';
-import * as L from '../../machine/cpu/layout.ts';
 import { type Command, command } from '../command.ts';
-import { debugTranslate } from '../registers.ts';
 
 export const CPU_INFO: readonly Command[] = [
   command('cpus', [], '', 'show infos for each CPU', ({ host }) => `* CPU #0: thread_id=${host.processId}\n`),
   command('registers', [], '', 'show the cpu registers', ({ machine }) => registers(machine.cpu)),
   command('jit', [], '', 'show dynamic compiler info', ({ machine }) => jitText(machine.cpu)),
-  command('mem', [], '', 'show the active virtual memory mappings', ({ machine }) => mappings(machine.cpu)),
 ];
 
 /** QEMU prints its code buffer here; ours are units of WebAssembly, a page's code or part of it each. */
@@ -115,24 +112,4 @@ function segmentLine(name: string, { selector, base, limit, flags }: Segment, is
   const is32 = (flags & DESC_B) !== 0;
   const kind = isCode ? (is32 ? 'CS32' : 'CS16') : is32 ? 'DS  ' : 'DS16';
   return `${level}${kind} [${bit(DESC_CE, isCode ? 'C' : 'E')}${bit(DESC_RW, isCode ? 'R' : 'W')}${bit(DESC_A, 'A')}]`;
-}
-
-const CR0_PG = 0x8000_0000;
-const PAGE = 4096;
-/** Ranges that are listed at most. */
-const MAX_RANGES = 1000;
-
-/** Runs of mapped linear addresses. Rights are not told apart yet. */
-function mappings(cpu: Cpu): string {
-  if ((cpu.get(L.CR0) & CR0_PG) === 0) return 'PG disabled\n';
-  const lines: string[] = [];
-  let start = -1;
-  for (let address = 0; address <= 0x1_0000_0000 && lines.length < MAX_RANGES; address += PAGE) {
-    const isMapped = address < 0x1_0000_0000 && debugTranslate(cpu, address | 0) !== undefined;
-    if (isMapped && start < 0) start = address;
-    if (isMapped || start < 0) continue;
-    lines.push(`${hex(start, 16)}-${hex(address, 16)} ${hex(address - start, 16)}`);
-    start = -1;
-  }
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }

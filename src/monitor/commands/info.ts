@@ -3,8 +3,12 @@ import { supportsSnapshots } from '../../block/block-node.ts';
 import { SNAPSHOT_TABLE_HEADER, snapshotRow, snapshotTable } from '../../migration/snapshot-table.ts';
 import type { Machine } from '../../machine/machine.ts';
 import { argument as arg, type Command, command, CommandError } from '../command.ts';
+import { APIC_INFO } from './info-apic.ts';
 import { BOARD_INFO } from './info-board.ts';
 import { CPU_INFO } from './info-cpu.ts';
+import { DEVICE_INFO } from './info-devices.ts';
+import { PAGING_INFO } from './info-paging.ts';
+import { TRACE_INFO } from './trace.ts';
 
 const SMALL: readonly Command[] = [
   command(
@@ -15,7 +19,7 @@ const SMALL: readonly Command[] = [
     ({ machine }, args) => blockText(machine, args.optional('device'), args.flag('v')),
   ),
   command('blockstats', [], '', 'show block device statistics', ({ machine }) =>
-    machine.disks.map(statisticsLine).join(''),
+    machine.disks.map((disk) => statisticsLine(disk, machine.options.host.now())).join(''),
   ),
   command('chardev', [], '', 'show the character devices', ({ host }) =>
     host
@@ -57,9 +61,15 @@ const SMALL: readonly Command[] = [
   command('version', [], '', 'show the version', ({ host }) => `${host.version}\n`),
 ];
 
-export const INFO_COMMANDS: readonly Command[] = [...SMALL, ...CPU_INFO, ...BOARD_INFO].sort((a, b) =>
-  a.name < b.name ? -1 : 1,
-);
+export const INFO_COMMANDS: readonly Command[] = [
+  ...SMALL,
+  ...CPU_INFO,
+  ...BOARD_INFO,
+  ...APIC_INFO,
+  ...DEVICE_INFO,
+  ...PAGING_INFO,
+  ...TRACE_INFO,
+].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 /** QEMU's words: `running`, or `paused` with the state in brackets if it is another one. */
 function statusText({ state }: Machine): string {
@@ -100,7 +110,7 @@ function imageLines(node: NonNullable<Machine['disks'][number]['node']>): string
   return lines;
 }
 
-function statisticsLine({ device, node, statistics: s }: Machine['disks'][number]): string {
+function statisticsLine({ device, node, statistics: s }: Machine['disks'][number], now: number): string {
   const cache = node?.cacheStatistics;
   const metadata =
     cache === undefined
@@ -108,6 +118,8 @@ function statisticsLine({ device, node, statistics: s }: Machine['disks'][number
       : ` cache_hits=${cache.hits} cache_misses=${cache.misses} cache_bytes=${cache.usedBytes} cache_size=${cache.budgetBytes}`;
   return (
     `${device}: rd_bytes=${s.readBytes} wr_bytes=${s.writtenBytes} rd_operations=${s.reads} ` +
-    `wr_operations=${s.writes} flush_operations=${s.flushes}${metadata}\n`
+    `wr_operations=${s.writes} flush_operations=${s.flushes} wr_total_time_ns=${s.writeNs} ` +
+    `rd_total_time_ns=${s.readNs} flush_total_time_ns=${s.flushNs} rd_merged=0 wr_merged=0 ` +
+    `idle_time_ns=${s.lastAccessNs === 0 ? 0 : Math.max(0, now - s.lastAccessNs)}${metadata}\n`
   );
 }

@@ -1,6 +1,6 @@
 /** Running, stopping, resetting; input; log. */
 import type { Machine } from '../../machine/machine.ts';
-import { argument as arg, type Command, CommandError, command } from '../command.ts';
+import { argument as arg, type Command, CommandError, command, reason } from '../command.ts';
 import { parseKeys } from './keys.ts';
 
 const DEFAULT_HOLD_MS = 100;
@@ -116,6 +116,20 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     ({ host }, args) => {
       const items = args.string('items').split(',');
       if (items.includes('help') || !host.setLog(items)) return host.logHelp();
+      return undefined;
+    },
+  ),
+  command(
+    'logfile',
+    [arg('filename', 'filename')],
+    'filename',
+    "output logs to 'filename'",
+    ({ host }, args) => {
+      try {
+        host.setLogFile(args.string('filename'));
+      } catch (error) {
+        throw new CommandError(reason(error));
+      }
       return undefined;
     },
   ),

@@ -15,6 +15,7 @@ import {
 } from '../cpu-state.ts';
 import { FLAG_RF } from '../eflags.ts';
 import * as L from '../layout.ts';
+import { traceInterrupt } from '../../trace.ts';
 import { interrupt } from './gates.ts';
 
 /**
@@ -34,6 +35,7 @@ function contributory(vector: number): boolean {
  * After a triple fault c.tripleFault is set and the registers stay as they were.
  */
 export function deliver(c: CpuState, vector: number, kind: DeliveryKind, error: number): void {
+  if (traceInterrupt.enabled) trace(c, vector, kind, error);
   if (kind === 'soft') {
     interrupt(c, vector, true, error, c.nextEip, 0);
     return;
@@ -47,8 +49,26 @@ export function deliver(c: CpuState, vector: number, kind: DeliveryKind, error: 
   deliverAt(c, vector, error, c.eip, 0, kind === 'trap');
 }
 
+function trace(c: CpuState, vector: number, kind: DeliveryKind, error: number): void {
+  const eip = kind === 'soft' ? c.nextEip : kind === 'fault' ? c.eip : c.get(L.EIP);
+  const extra = vector === EXC_PF ? c.get(L.CR2) : c.reg32(0);
+  traceInterrupt.emit(
+    vector,
+    error,
+    kind,
+    c.get(L.CPL),
+    c.selector(L.CS),
+    eip >>> 0,
+    c.selector(L.SS),
+    c.reg32(4) >>> 0,
+    extra >>> 0,
+    (c.segBase(L.CS) + eip) >>> 0,
+  );
+}
+
 /** Delivers the fault that raise() recorded, for the instruction at c.eip. */
 export function deliverFault(c: CpuState): void {
+  if (traceInterrupt.enabled) trace(c, c.faultVector, 'fault', c.faultError);
   deliverAt(c, c.faultVector, c.faultError, c.eip, c.faultVector === EXC_DB ? 0 : FLAG_RF, true);
 }
 

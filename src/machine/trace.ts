@@ -1,0 +1,176 @@
+/**
+ * Trace events: what the machine does, by name and with typed arguments, for `-trace`, `trace-event`, `-d int` and
+ * node:diagnostics_channel. An event that is off costs one test of a boolean; whoever emits tests `enabled` first. The
+ * registry is the program's, as QEMU's: events of several machines arrive together.
+ *
+ * Not here: QEMU's names of events inside devices; -d in_asm.
+ */
+
+import type { IrqLine } from './device.ts';
+
+export type TraceValue = number | string;
+
+type Sink = (event: TraceEvent, values: readonly TraceValue[]) => void;
+
+const sinks = new Set<Sink>();
+
+export class TraceEvent<A extends readonly TraceValue[] = readonly TraceValue[]> {
+  readonly name: string;
+  /** Names of the arguments; `:x` behind one: written in hexadecimal. */
+  readonly parameters: readonly string[];
+  /** True while anybody wants to know. */
+  enabled = false;
+  #isOn = false;
+  readonly #taps = new Set<(values: readonly TraceValue[]) => void>();
+
+  constructor(name: string, parameters: readonly string[]) {
+    this.name = name;
+    this.parameters = parameters;
+  }
+
+  get isOn(): boolean {
+    return this.#isOn;
+  }
+
+  /** On: the sinks get it. */
+  turn(on: boolean): void {
+    this.#isOn = on;
+    this.enabled = on || this.#taps.size > 0;
+  }
+
+  /** Tells one listener, whether the event is on or not, until the function returned is called. */
+  tap(listener: (values: readonly TraceValue[]) => void): () => void {
+    this.#taps.add(listener);
+    this.enabled = true;
+    return () => {
+      this.#taps.delete(listener);
+      this.enabled = this.#isOn || this.#taps.size > 0;
+    };
+  }
+
+  emit(...values: A): void {
+    for (const tap of this.#taps) tap(values);
+    if (this.#isOn) for (const sink of sinks) sink(this, values);
+  }
+
+  /** `block_request device ide0-hd0, operation read, …` */
+  text(values: readonly TraceValue[]): string {
+    const parts = this.parameters.map((parameter, i) => {
+      const [name, format] = parameter.split(':');
+      const value = values[i]!;
+      return `${name} ${format === 'x' ? `0x${(Number(value) >>> 0).toString(16)}` : value}`;
+    });
+    return `${this.name} ${parts.join(', ')}`.trimEnd();
+  }
+}
+
+const all: TraceEvent[] = [];
+
+function event<A extends readonly TraceValue[]>(name: string, ...parameters: string[]): TraceEvent<A> {
+  const made = new TraceEvent<A>(name, parameters);
+  all.push(made as unknown as TraceEvent);
+  return made;
+}
+
+export const traceRunState = event<[from: string, to: string]>('runstate_set', 'current', 'new');
+export const traceReset = event<[by: string]>('machine_reset', 'by');
+export const traceSave = event<[tag: string]>('savevm_begin', 'tag');
+export const traceSaved = event<[tag: string, bytes: number, error: string]>(
+  'savevm_end',
+  'tag',
+  'bytes',
+  'error',
+);
+export const traceLoad = event<[tag: string]>('loadvm_begin', 'tag');
+export const traceLoaded = event<[tag: string, bytes: number, error: string]>(
+  'loadvm_end',
+  'tag',
+  'bytes',
+  'error',
+);
+export const traceDelete = event<[tag: string]>('delvm_begin', 'tag');
+export const traceDeleted = event<[tag: string, bytes: number, error: string]>(
+  'delvm_end',
+  'tag',
+  'bytes',
+  'error',
+);
+export const traceBlockRequest = event<[device: string, operation: string, offset: number, bytes: number]>(
+  'block_request',
+  'device',
+  'operation',
+  'offset',
+  'bytes',
+);
+export const traceBlockDone = event<[device: string, operation: string, ns: number, error: string]>(
+  'block_done',
+  'device',
+  'operation',
+  'ns',
+  'error',
+);
+export const traceIrq = event<[irq: number, level: number]>('isa_irq', 'irq', 'level');
+export const tracePortRead = event<[region: string, port: number, size: number, value: number]>(
+  'cpu_in',
+  'region',
+  'addr:x',
+  'size',
+  'value:x',
+);
+export const tracePortWrite = event<[region: string, port: number, size: number, value: number]>(
+  'cpu_out',
+  'region',
+  'addr:x',
+  'size',
+  'value:x',
+);
+/** `kind`: fault, trap, soft (INT n) or external; `error` -1: no error code. */
+export const traceInterrupt = event<
+  [
+    vector: number,
+    error: number,
+    kind: string,
+    cpl: number,
+    cs: number,
+    eip: number,
+    ss: number,
+    esp: number,
+    extra: number,
+    pc: number,
+  ]
+>('cpu_interrupt', 'vector:x', 'error', 'kind', 'cpl', 'cs:x', 'eip:x', 'ss:x', 'esp:x', 'extra:x', 'pc:x');
+
+/** The line of ISA interrupt `irq`, with its changes traced. */
+export function tracedIrq(line: IrqLine, irq: number): IrqLine {
+  return {
+    set: (level) => {
+      if (traceIrq.enabled) traceIrq.emit(irq, level);
+      line.set(level);
+    },
+  };
+}
+
+export const TRACE_EVENTS: readonly TraceEvent[] = all;
+
+/** Tells `sink` of all events that are on, until the function returned is called. */
+export function addTraceSink(sink: Sink): () => void {
+  sinks.add(sink);
+  return () => sinks.delete(sink);
+}
+
+/** Events that a name or a pattern with `*` and `?` means. */
+export function findTraceEvents(pattern: string): readonly TraceEvent[] {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  const wanted = new RegExp(`^${source}$`);
+  return TRACE_EVENTS.filter(({ name }) => wanted.test(name));
+}
+
+/** Turns events on or off; false if there is none of that name. A pattern that fits nothing is no error, as in QEMU. */
+export function setTraceEvents(pattern: string, on: boolean): boolean {
+  const found = findTraceEvents(pattern);
+  for (const each of found) each.turn(on);
+  return found.length > 0 || /[*?]/.test(pattern);
+}
