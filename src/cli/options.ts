@@ -7,13 +7,10 @@ import { type Config, emptyConfig } from './config.ts';
 import { parseDrive, simpleDrive } from './drives.ts';
 import { UsageError } from './grammar.ts';
 import * as set from './handlers.ts';
-<<<<<<< HEAD
 import { EarlyExit } from './early-exit.ts';
 import type { Handler } from './handlers.ts';
-=======
 import { EarlyExit, type Handler } from './handlers.ts';
 import { setTrace } from './trace.ts';
->>>>>>> 7e5dec2 (Trace events (-trace, trace-event, -d int, diagnostics_channel); info lapic, qtree, tlb, device; logfile)
 import { VERSION, VERSION_TEXT } from './version.ts';
 import { parseVnc } from './vnc.ts';
 

@@ -5,11 +5,8 @@ import { INFO_COMMANDS } from './info.ts';
 import { MACHINE_COMMANDS } from './machine.ts';
 import { MEMORY_COMMANDS } from './memory.ts';
 import { SNAPSHOT_COMMANDS } from './snapshot.ts';
-<<<<<<< HEAD
 import { VNC_COMMANDS } from './vnc.ts';
-=======
 import { TRACE_COMMANDS } from './trace.ts';
->>>>>>> 7e5dec2 (Trace events (-trace, trace-event, -d int, diagnostics_channel); info lapic, qtree, tlb, device; logfile)
 
 const HELP = command('help|?', [arg('rest', 'name?')], '[cmd]', 'show the help', (_context, args) =>
   helpText(args.optional('name')),
@@ -33,11 +30,8 @@ export const COMMANDS: readonly Command[] = [
   ...MACHINE_COMMANDS,
   ...MEMORY_COMMANDS,
   ...SNAPSHOT_COMMANDS,
-<<<<<<< HEAD
   ...VNC_COMMANDS,
-=======
   ...TRACE_COMMANDS,
->>>>>>> 7e5dec2 (Trace events (-trace, trace-event, -d int, diagnostics_channel); info lapic, qtree, tlb, device; logfile)
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 /** Help on everything, on a command, or on the sub-commands of one. */
