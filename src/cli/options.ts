@@ -9,7 +9,6 @@ import { UsageError } from './grammar.ts';
 import * as set from './handlers.ts';
 import { EarlyExit } from './early-exit.ts';
 import type { Handler } from './handlers.ts';
-import { EarlyExit, type Handler } from './handlers.ts';
 import { setTrace } from './trace.ts';
 import { VERSION, VERSION_TEXT } from './version.ts';
 import { parseVnc } from './vnc.ts';

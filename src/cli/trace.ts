@@ -4,7 +4,8 @@ import { reasonOf } from '../host/chardev/reason.ts';
 import { setTraceEvents, TRACE_EVENTS } from '../machine/trace.ts';
 import type { Config } from './config.ts';
 import { isHelp, parsePairs, toMap, UsageError } from './grammar.ts';
-import { EarlyExit, type Handler } from './handlers.ts';
+import { EarlyExit } from './early-exit.ts';
+import type { Handler } from './handlers.ts';
 
 export function traceEventsHelp(): string {
   return `Known trace events:\n${TRACE_EVENTS.map(({ name }) => `${name}\n`).join('')}`;
