@@ -1,7 +1,7 @@
 /** What the page of `-display web` does, in the browser. */
 
 export const SCRIPT = String.raw`
-import RFB from '/novnc/core/rfb.js';
+import RFB from "/novnc/core/rfb.js";
 
 const token = new URLSearchParams(location.search).get('token') ?? '';
 const address = (path) => 'ws://' + location.host + path + '?token=' + encodeURIComponent(token);
