@@ -4,11 +4,13 @@
  */
 import { DEFAULT_GDB_DEVICE } from './gdb.ts';
 import { type Config, emptyConfig } from './config.ts';
+import { GENERATED_KINDS, generate } from './generate.ts';
 import { parseDrive, simpleDrive } from './drives.ts';
 import { UsageError } from './grammar.ts';
 import * as set from './handlers.ts';
 import { EarlyExit } from './early-exit.ts';
 import type { Handler } from './handlers.ts';
+import { readConfigFile } from './read-config.ts';
 import { setTrace } from './trace.ts';
 import { VERSION, VERSION_TEXT } from './version.ts';
 import { parseVnc } from './vnc.ts';
@@ -55,6 +57,18 @@ const STANDARD: OptionGroup = {
   title: 'Standard options',
   options: [
     { name: 'h', aliases: ['help'], help: 'display this help and exit', handler: showHelp },
+    {
+      name: 'readconfig',
+      argument: 'file',
+      help: 'options from a file: [group "id"] and key = "value" lines',
+      handler: readOptions,
+    },
+    {
+      name: 'generate',
+      argument: GENERATED_KINDS.join('|'),
+      help: 'print the manual page, a shell’s completions, the list of monitor commands',
+      handler: showGenerated,
+    },
     { name: 'version', help: 'display version information and exit', handler: showVersion },
     {
       name: 'machine',
@@ -283,12 +297,6 @@ const REFUSED: OptionGroup = {
     { name: 'usb', help: 'USB', handler: set.refuse('there is no USB') },
     { name: 'daemonize', help: 'run in the background', handler: set.refuse('start it with `&` or nohup') },
     {
-      name: 'readconfig',
-      argument: 'file',
-      help: 'options from a file',
-      handler: set.refuse('configuration files are not read'),
-    },
-    {
       name: 'incoming',
       argument: 'uri',
       help: 'live migration',
@@ -361,6 +369,33 @@ export function helpText(): string {
     return `${title}:\n${lines.join('\n')}\n`;
   });
   return `${VERSION_TEXT}\nusage: ambervm [options] [disk_image]\n       ambervm vmstate|snapshot|img help\n\n${sections.join('\n')}`;
+}
+
+/** Files that are being read, against one that reads itself. */
+const MAX_CONFIG_DEPTH = 8;
+let configDepth = 0;
+
+function readOptions(config: Config, path: string): void {
+  if (configDepth >= MAX_CONFIG_DEPTH) throw new UsageError(`-readconfig ${path}: files read one another`);
+  configDepth++;
+  try {
+    for (const { name, value, where } of readConfigFile(path)) {
+      const option = BY_NAME.get(name);
+      if (option === undefined) throw new UsageError(`${where}: Invalid parameter '${name}'`);
+      if (option.argument === undefined && value !== 'on') {
+        throw new UsageError(`${where}: -${name} takes no argument, only "on"`);
+      }
+      option.handler(config, option.argument === undefined ? '' : value, where);
+    }
+  } finally {
+    configDepth--;
+  }
+}
+
+function showGenerated(_config: Config, kind: string): never {
+  const text = generate(kind, OPTION_GROUPS);
+  if (text === undefined) throw new UsageError(`-generate ${kind}: one of ${GENERATED_KINDS.join(', ')}`);
+  throw new EarlyExit(text);
 }
 
 function showHelp(): never {

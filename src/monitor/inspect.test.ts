@@ -11,7 +11,10 @@ let hmp: Hmp;
 
 beforeAll(async () => {
   machine = await tinyMachine();
-  hmp = new Hmp({ machine, host: { setLogFile: () => {} } as unknown as MonitorHost });
+  hmp = new Hmp({
+    machine,
+    host: { setLogFile: () => {}, imageFacts: async () => ({}) } as unknown as MonitorHost,
+  });
 });
 afterAll(async () => {
   setTraceEvents('*', false);
@@ -58,6 +61,12 @@ test('info device: names, then fields of one', async () => {
       expect(await hmp.execute(`info device ${name}`)).toContain('version');
   }
   expect(hmp.complete('info device mc').words).toEqual(['mc146818rtc']);
+});
+
+test('commit says why not', async () => {
+  expect(await hmp.execute('commit nosuch')).toBe("Device 'nosuch' not found\n");
+  expect(await hmp.execute('commit')).toContain('commit: block device name expected\n');
+  expect(await hmp.execute('commit ide1-cd0')).toBe("Device 'ide1-cd0' has no medium\n");
 });
 
 test('trace-event, info trace-events', async () => {

@@ -13,6 +13,30 @@ import { setVncPassword } from './vnc.ts';
 
 export const BLOCK_COMMANDS: readonly Command[] = [
   command(
+    'commit',
+    [arg('device', 'device')],
+    'device|all',
+    'commit changes to the backing files (only by ambervm img commit, when the machine is off)',
+    async ({ machine, host }, args) => {
+      const name = args.string('device');
+      const disk = machine.disks.find(({ device }) => device === name);
+      if (name !== 'all' && disk === undefined) return `Device '${name}' not found\n`;
+      if (disk !== undefined && disk.node === undefined) return `Device '${name}' has no medium\n`;
+      for (const { device, node } of disk === undefined ? machine.disks : [disk]) {
+        if (node === undefined) continue;
+        const facts = (await host.imageFacts(node)) as { 'backing-filename'?: string };
+        if (facts['backing-filename'] !== undefined) {
+          throw new CommandError(
+            `'commit' error for '${device}': Operation not supported\n` +
+              `Quit and use: ambervm img commit ${node.filename}`,
+          );
+        }
+        if (disk !== undefined) return `'commit' error for '${device}': Operation not supported\n`;
+      }
+      return undefined;
+    },
+  ),
+  command(
     'eject',
     [arg('flag', 'f'), arg('device', 'device')],
     '[-f] device',
