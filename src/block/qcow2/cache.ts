@@ -67,22 +67,37 @@ export class TableCache {
     return table ?? this.#load(offset);
   }
 
+  /** The table at `offset` if it is in memory; no use of it. */
+  peek(offset: number): Buffer | undefined {
+    return this.#clean.get(offset)?.table ?? this.#dirty.get(offset) ?? this.#kept.get(offset);
+  }
+
+  /** The table at `offset` will be asked for soon. */
+  prefetch(offset: number): void {
+    // Whoever asks for it hears of a failure.
+    if (this.peek(offset) === undefined) this.#load(offset).catch(() => {});
+  }
+
   #load(offset: number): Promise<Buffer> {
     let promise = this.#loading.get(offset);
     if (promise === undefined) {
-      promise = this.#read(offset);
+      promise = this.#read(offset, () => this.#loading.get(offset) === promise);
       this.#loading.set(offset, promise);
     }
     return promise;
   }
 
-  async #read(offset: number): Promise<Buffer> {
+  /** `isWanted`: it was not dropped meanwhile. */
+  async #read(offset: number, isWanted: () => boolean): Promise<Buffer> {
     const table = Buffer.allocUnsafeSlow(this.#tableBytes);
+    let stays = false;
     try {
       await this.#file.read(offset, table);
     } finally {
-      this.#loading.delete(offset);
+      stays = isWanted();
+      if (stays) this.#loading.delete(offset);
     }
+    if (!stays) return table;
     // Meanwhile it may have been put or marked dirty by somebody who knows better.
     const present = this.#dirty.get(offset) ?? this.#clean.get(offset)?.table;
     if (present !== undefined) return present;
@@ -118,6 +133,7 @@ export class TableCache {
   /** The cluster at `offset` is no longer such a table. */
   drop(offset: number): void {
     this.#kept.delete(offset);
+    this.#loading.delete(offset);
     this.#forget(offset);
   }
 
@@ -133,6 +149,7 @@ export class TableCache {
   clear(): void {
     for (const clean of this.#clean.values()) this.#lru.remove(clean);
     this.#clean.clear();
+    this.#loading.clear();
     this.#dirty.clear();
     this.#kept.clear();
   }

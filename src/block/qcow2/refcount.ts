@@ -56,6 +56,28 @@ export function maxRefcount(order: number): number {
   return order === 6 ? Number.MAX_SAFE_INTEGER : 2 ** (1 << order) - 1;
 }
 
+/** First entry from `from` on that is 0, or `entries`. */
+export function firstFree(block: Buffer, from: number, order: number, entries: number): number {
+  if (order === 4 && block.byteOffset % 2 === 0) {
+    const at = new Uint16Array(block.buffer, block.byteOffset, entries).indexOf(0, from);
+    return at < 0 ? entries : at;
+  }
+  let at = from;
+  while (at < entries && getRefcount(block, at, order) !== 0) at++;
+  return at;
+}
+
+/** What a transaction has made of a block. */
+export interface Shadow {
+  readonly data: Buffer;
+  /** No cluster of it was free before. */
+  readonly wasFull: boolean;
+}
+
+/** Blocks that are read ahead where many are needed in a row, and bytes of them. */
+const AHEAD_BLOCKS = 16;
+const AHEAD_BYTES = 2 * 1024 * 1024;
+
 export interface FreeRun {
   /** First cluster, as a cluster number. */
   readonly cluster: number;
@@ -128,6 +150,18 @@ export class Refcounts {
     return offset === 0 ? undefined : this.#cache.get(offset);
   }
 
+  /** As {@link block}, where those behind it will be needed as well. */
+  blockAhead(index: number): Buffer | Promise<Buffer> | undefined {
+    const block = this.block(index);
+    if (!(block instanceof Promise)) return block;
+    const last = index + Math.min(AHEAD_BLOCKS, Math.floor(AHEAD_BYTES / this.#clusterSize));
+    for (let next = index + 1; next < Math.min(last, this.tableEntries); next++) {
+      const offset = entryOffset(this.table, next);
+      if (offset !== 0 && offset % this.#clusterSize === 0) this.#cache.prefetch(offset);
+    }
+    return block;
+  }
+
   async get(cluster: number): Promise<number> {
     const block = await this.block(Math.floor(cluster / this.blockEntries));
     return block === undefined ? 0 : getRefcount(block, cluster % this.blockEntries, this.order);
@@ -141,7 +175,7 @@ export class Refcounts {
   async findFree(
     count: number,
     exact: boolean,
-    shadow?: (index: number) => Buffer | undefined,
+    shadow?: (index: number) => Shadow | undefined,
     start = this.#hint,
   ): Promise<FreeRun> {
     let first = -1;
@@ -149,18 +183,27 @@ export class Refcounts {
     this.#lowered = false;
     for (let cluster = start; ; ) {
       const index = Math.floor(cluster / this.blockEntries);
-      const base = await this.block(index);
       const next = shadow?.(index);
       const end = (index + 1) * this.blockEntries;
-      for (; cluster < end; cluster++) {
+      const base = next?.wasFull === true ? undefined : await this.#baseOf(index, cluster > start);
+      while (cluster < end) {
         const at = cluster % this.blockEntries;
-        let used = base !== undefined && getRefcount(base, at, this.order) !== 0;
-        if (!used) {
-          if (!hinted && !this.#lowered) this.#hint = cluster;
-          hinted = true;
-          used =
-            (next !== undefined && getRefcount(next, at, this.order) !== 0) || this.reserved.has(cluster);
+        const free =
+          next?.wasFull === true
+            ? this.blockEntries
+            : base === undefined
+              ? at
+              : firstFree(base, at, this.order, this.blockEntries);
+        if (free > at) {
+          if (first >= 0 && !exact) return { cluster: first, count: cluster - first };
+          first = -1;
+          cluster += free - at;
+          continue;
         }
+        if (!hinted && !this.#lowered) this.#hint = cluster;
+        hinted = true;
+        const used =
+          (next !== undefined && getRefcount(next.data, at, this.order) !== 0) || this.reserved.has(cluster);
         if (!used) {
           if (first < 0) first = cluster;
           if (cluster - first + 1 === count) return { cluster: first, count };
@@ -168,8 +211,13 @@ export class Refcounts {
           if (!exact) return { cluster: first, count: cluster - first };
           first = -1;
         }
+        cluster++;
       }
     }
+  }
+
+  async #baseOf(index: number, isRow: boolean): Promise<Buffer | undefined> {
+    return isRow ? this.blockAhead(index) : this.block(index);
   }
 
   /** Sets the counts of the first free run, as findFree gave it, to 1. Its blocks must exist. */

@@ -3,6 +3,7 @@ import { setCopied, setEntry } from './be64.ts';
 import type { FrozenDisk } from './frozen-disk.ts';
 import { INCOMPAT_DIRTY } from './header.ts';
 import type { Qcow2Image } from './image.ts';
+import { tablesOf, type WalkedTable } from './table-walk.ts';
 import type { Transaction } from './transaction.ts';
 
 /** Every table of the active disk and all it names gets one reference more and loses its COPIED flags. */
@@ -12,8 +13,8 @@ export async function shareTables(
   l1: Buffer,
   entries: number,
 ): Promise<void> {
-  for (let i = 0; i < entries; i++) {
-    if (image.l2Offset(l1, i) !== 0) await shareTable(image, transaction, l1, i);
+  for await (const walked of tablesOf(image, l1, 0, entries)) {
+    await shareTable(image, transaction, l1, walked);
   }
 }
 
@@ -21,13 +22,11 @@ async function shareTable(
   image: Qcow2Image,
   transaction: Transaction,
   l1: Buffer,
-  index: number,
+  { index, isOwn, offset, table }: WalkedTable,
 ): Promise<void> {
-  const offset = image.l2Offset(l1, index);
-  const table = await image.l2Cache.get(offset);
   await transaction.changeEntries(table, 1);
   if (hasCopied(image, table)) {
-    const clean = withoutCopied(image, table);
+    const clean = withoutCopied(image, table, isOwn);
     const moved = await transaction.writeL2(clean);
     await transaction.change(moved / image.clusterSize, 1);
     await transaction.change(offset / image.clusterSize, -1);
@@ -55,7 +54,8 @@ export async function shareFrozen(
     const offset = image.l2Offset(then, i);
     const now = image.l2Offset(active, i);
     if (offset !== 0 && offset === now) {
-      await shareTable(image, transaction, active, i);
+      const table = await l2Cache.get(offset);
+      await shareTable(image, transaction, active, { index: i, isOwn: false, offset, table });
       active.copy(then, i * 8, i * 8, i * 8 + 8);
       continue;
     }
@@ -83,13 +83,11 @@ export async function shareForActive(
   image: Qcow2Image,
   transaction: Transaction,
   l1: Buffer,
-  index: number,
-  offset: number,
+  { index, isOwn, offset, table }: WalkedTable,
 ): Promise<void> {
-  const table = await image.l2Cache.get(offset);
   await transaction.changeEntries(table, 1);
   if (hasCopied(image, table)) {
-    setEntry(l1, index, await transaction.writeL2(withoutCopied(image, table)), 0, 0);
+    setEntry(l1, index, await transaction.writeL2(withoutCopied(image, table, isOwn)), 0, 0);
     setCopied(l1, index, true);
   } else {
     await transaction.change(offset / image.clusterSize, 1);
@@ -104,8 +102,8 @@ function hasCopied(image: Qcow2Image, table: Buffer): boolean {
   return false;
 }
 
-function withoutCopied(image: Qcow2Image, table: Buffer): Buffer {
-  const clean = Buffer.from(table);
+function withoutCopied(image: Qcow2Image, table: Buffer, inPlace = false): Buffer {
+  const clean = inPlace ? table : Buffer.from(table);
   for (let at = 0; at < clean.length; at += image.entryBytes) clean[at] = clean[at]! & 0x7f;
   return clean;
 }

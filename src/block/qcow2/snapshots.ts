@@ -10,9 +10,12 @@ import { type Extent, setCompressedEntry } from './compressed.ts';
 import { l1EntriesFor } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
+import { type CountBlock, checkCopied, viewOf } from './plain-entries.ts';
+import { getRefcount } from './refcount.ts';
 import { COMPRESSED, hostOffset, isCopied, kindOf, putEntry, setEntryCopied, WHOLE } from './references.ts';
 import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
 import { shareForActive, shareFrozen, shareTables } from './share-tables.ts';
+import { tablesOf } from './table-walk.ts';
 import { Transaction } from './transaction.ts';
 
 /** VM state of a snapshot to be. */
@@ -241,13 +244,12 @@ export function applySnapshot(image: Qcow2Image, idOrTag: string): Promise<void>
     const active = Buffer.alloc(l1Bytes(diskEntries));
     source.copy(active, 0, 0, diskEntries * 8);
     for (let i = 0; i < diskEntries; i++) {
-      const offset = image.l2Offset(active, i);
-      if (isShared(i)) setEntry(active, i, offset, 0, 0);
-      else if (offset !== 0) await shareForActive(image, transaction, active, i, offset);
+      if (isShared(i)) setEntry(active, i, image.l2Offset(active, i), 0, 0);
     }
-    for (let i = 0; i < image.header.l1Entries; i++) {
-      if (!isShared(i)) await dropEntries(image, transaction, image.l1, i, i + 1);
+    for await (const walked of tablesOf(image, source, 0, diskEntries, (i) => !isShared(i))) {
+      await shareForActive(image, transaction, active, walked);
     }
+    await dropEntries(image, transaction, image.l1, 0, image.header.l1Entries, (i) => !isShared(i));
     await transaction.replaceL1(active, diskEntries);
     transaction.header.sizeBytes = snapshot.diskBytes;
     await transaction.commit();
@@ -290,11 +292,10 @@ export async function dropEntries(
   l1: Buffer,
   from: number,
   to: number,
+  wanted?: (index: number) => boolean,
 ): Promise<void> {
-  for (let i = from; i < to; i++) {
-    const offset = image.l2Offset(l1, i);
-    if (offset === 0) continue;
-    await transaction.changeEntries(await image.l2Cache.get(offset), -1);
+  for await (const { offset, table } of tablesOf(image, l1, from, to, wanted)) {
+    await transaction.changeEntries(table, -1);
     await transaction.change(offset / image.clusterSize, -1);
   }
 }
@@ -319,13 +320,18 @@ function putSnapshots(transaction: Transaction, snapshots: readonly Snapshot[]):
 async function regainCopied(image: Qcow2Image, transaction: Transaction, gone: Buffer): Promise<void> {
   const { clusterSize } = image;
   const l1 = Buffer.from(image.l1);
-  for (let i = 0; i < image.header.l1Entries && i * 8 < gone.length; i++) {
+  const alone = new Set<number>();
+  const entries = Math.min(image.header.l1Entries, gone.length / 8);
+  for (let i = 0; i < entries; i++) {
     const offset = image.l2Offset(l1, i);
     if (offset === 0 || entryOffset(gone, i) === 0) continue;
-    const alone = (await transaction.refcount(offset / clusterSize)) === 1;
-    setCopied(l1, i, alone);
-    if (!alone) continue;
-    const table = await withCopied(image, transaction, await image.l2Cache.get(offset));
+    const isAlone = (await transaction.refcount(offset / clusterSize)) === 1;
+    setCopied(l1, i, isAlone);
+    if (isAlone) alone.add(i);
+  }
+  for await (const walked of tablesOf(image, image.l1, 0, entries, (i) => alone.has(i))) {
+    const { index: i, offset } = walked;
+    const table = await withCopied(image, transaction, walked.table, walked.isOwn);
     if (table === undefined) continue;
     await transaction.change(offset / clusterSize, -1);
     setEntry(l1, i, await transaction.writeL2(table), 0, 0);
@@ -334,23 +340,45 @@ async function regainCopied(image: Qcow2Image, transaction: Transaction, gone: B
   await transaction.replaceL1(l1, image.header.l1Entries);
 }
 
-/** A copy of a table whose COPIED flags say what the counts say, or undefined if it says so already. */
+/** A copy of a table (or itself) whose COPIED flags say what the counts say, or undefined if it says so already. */
 export async function withCopied(
   image: Qcow2Image,
   transaction: Transaction,
   table: Buffer,
+  inPlace = false,
 ): Promise<Buffer | undefined> {
   let copy: Buffer | undefined;
-  for (let entry = 0; entry < image.l2Entries; entry++) {
-    if (kindOf(image, table, entry) === COMPRESSED) continue;
-    const host = hostOffset(image, table, entry);
-    if (host === 0 || image.hasDataFile) continue;
-    const alone = (await transaction.refcount(host / image.clusterSize)) === 1;
-    if (alone === isCopied(image, table, entry)) continue;
-    copy ??= Buffer.from(table);
+  if (image.hasDataFile) return undefined;
+  let view = viewOf(table);
+  const set = (entry: number, alone: boolean): void => {
+    if (alone === isCopied(image, table, entry)) return;
+    if (copy === undefined) {
+      copy = inPlace ? table : Buffer.from(table);
+      view = viewOf(copy);
+    }
     setEntryCopied(image, copy, entry, alone);
+  };
+  let block: CountBlock | undefined;
+  for (let entry = 0; entry < image.l2Entries; ) {
+    if (block !== undefined) entry = checkCopied(image, view, entry, block, copy !== undefined);
+    if (entry === image.l2Entries) break;
+    if (kindOf(image, table, entry) !== COMPRESSED) {
+      const host = hostOffset(image, table, entry);
+      const cluster = host / image.clusterSize;
+      if (host !== 0 && !counts(image, block, cluster)) block = await transaction.counts(cluster);
+      if (host !== 0) set(entry, countOf(image, block, cluster) === 1);
+    }
+    entry++;
   }
   return copy;
+}
+
+function counts({ refcounts }: Qcow2Image, block: CountBlock | undefined, cluster: number): boolean {
+  return block !== undefined && cluster >= block.first && cluster < block.first + refcounts.blockEntries;
+}
+
+function countOf({ refcounts }: Qcow2Image, block: CountBlock | undefined, cluster: number): number {
+  return block === undefined ? 0 : getRefcount(block.bytes, cluster - block.first, refcounts.order);
 }
 
 /** L2 tables of a VM state. */

@@ -10,13 +10,13 @@ import { setEntry } from './be64.ts';
 import { HEADER_PATCH_BYTES, patchHeader, type Qcow2Header } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_REFCOUNT_TABLE_BYTES } from './limits.ts';
-import { getRefcount, setRefcount } from './refcount.ts';
+import { changePlain, type CountBlock, plainCluster, viewOf } from './plain-entries.ts';
+import { firstFree, getRefcount, type Shadow, setRefcount } from './refcount.ts';
 import { forEachReference } from './references.ts';
 import type { Snapshot } from './snapshot-table.ts';
 
-interface ShadowBlock {
+interface ShadowBlock extends Shadow {
   readonly oldOffset: number;
-  readonly data: Buffer;
   newOffset: number;
 }
 
@@ -27,9 +27,10 @@ interface PendingWrite {
 
 /** Written out early when more is waiting. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024;
-
-/** Bits of an entry's upper half that a plain data cluster below 2^44 bytes has clear (COPIED apart). */
-const PLAIN_HI_MASK = 0x7fff_f000;
+/** New L2 tables that stay in the cache. */
+const KEPT_L2_BYTES = 8 * 1024 * 1024;
+/** So much is given to the disk while more is being made, so that the flush at the end has little to wait for. */
+const FLUSH_BYTES = 32 * 1024 * 1024;
 
 /** Needs the image's mutex from its creation until commit; a snapshot operation also the gate. */
 export class Transaction {
@@ -39,6 +40,9 @@ export class Transaction {
   readonly #blocks = new Map<number, ShadowBlock>();
   #writes: PendingWrite[] = [];
   #writeBytes = 0;
+  #lastMemory: ArrayBufferLike | undefined;
+  #unflushedBytes = 0;
+  #flushing: Promise<void> | undefined;
   readonly #newL2 = new Map<number, Buffer>();
   readonly #freed: number[] = [];
   #l1: Buffer | undefined;
@@ -47,6 +51,7 @@ export class Transaction {
   #searchFrom: number | undefined;
   #memoIndex = -1;
   #memoData: Buffer | undefined;
+  #memoBlock: CountBlock | undefined;
 
   constructor(image: Qcow2Image) {
     this.#image = image;
@@ -59,14 +64,34 @@ export class Transaction {
     let shadow = this.#blocks.get(index);
     if (shadow === undefined) {
       const oldOffset = this.#image.refcounts.blockOffset(index);
-      const base = await this.#image.refcounts.block(index);
+      const base = await this.#base(index);
       const data = base === undefined ? Buffer.alloc(this.#image.clusterSize) : Buffer.from(base);
-      shadow = { oldOffset, data, newOffset: 0 };
+      const { blockEntries, order } = this.#image.refcounts;
+      const wasFull = firstFree(data, 0, order, blockEntries) === blockEntries;
+      shadow = { oldOffset, data, newOffset: 0, wasFull };
       this.#blocks.set(index, shadow);
     }
     this.#memoIndex = index;
     this.#memoData = shadow.data;
+    this.#memoBlock = this.#countBlock(index, shadow.data);
     return shadow.data;
+  }
+
+  /** A block as it is before the transaction; where one follows another, those behind it are on their way as well. */
+  #base(index: number): Buffer | Promise<Buffer> | undefined {
+    const { refcounts } = this.#image;
+    return this.#blocks.has(index - 1) ? refcounts.blockAhead(index) : refcounts.block(index);
+  }
+
+  #countBlock(index: number, bytes: Buffer): CountBlock {
+    return { bytes, view: viewOf(bytes), first: index * this.#image.refcounts.blockEntries };
+  }
+
+  /** The block that counts `cluster` as it is by now, to look at. */
+  async counts(cluster: number): Promise<CountBlock | undefined> {
+    const index = Math.floor(cluster / this.#image.refcounts.blockEntries);
+    const bytes = this.#blocks.get(index)?.data ?? (await this.#image.refcounts.blockAhead(index));
+    return bytes === undefined ? undefined : this.#countBlock(index, bytes);
   }
 
   async refcount(cluster: number): Promise<number> {
@@ -102,23 +127,17 @@ export class Transaction {
 
   /** One reference more or less to every cluster that an L2 table's entries name. */
   async changeEntries(table: Buffer, delta: number): Promise<void> {
-    const { clusterBits, clusterSize, entryBytes, l2Entries } = this.#image;
     if (this.#image.hasDataFile) return;
-    const { blockEntries } = this.#image.refcounts;
-    const hiUnit = 2 ** (32 - clusterBits);
-    for (let entry = 0; entry < l2Entries; entry++) {
-      const hi = table.readUInt32BE(entry * entryBytes);
-      const lo = table.readUInt32BE(entry * entryBytes + 4);
-      if (hi === 0 && lo === 0) continue;
-      if ((hi & PLAIN_HI_MASK) !== 0 || (lo & (clusterSize - 1)) !== 0) {
-        await this.#changeEntry(table, entry, delta);
-        continue;
+    const { clusterBits, entryBytes, l2Entries } = this.#image;
+    const view = viewOf(table);
+    for (let entry = 0; ; ) {
+      if (this.#memoBlock !== undefined) {
+        entry = changePlain(this.#image, view, entry, this.#memoBlock, delta, this.#freed);
       }
-      // Nearly all entries: a data cluster below 2^44 bytes. This loop is what a snapshot costs.
-      const cluster = (hi & 0xfff) * hiUnit + (lo >>> clusterBits);
-      const index = Math.floor(cluster / blockEntries);
-      if (index !== this.#memoIndex) await this.block(index);
-      this.#bump(this.#memoData!, cluster, delta);
+      if (entry === l2Entries) return;
+      const cluster = plainCluster(view, entry * entryBytes, clusterBits);
+      if (cluster >= 0) await this.block(Math.floor(cluster / this.#image.refcounts.blockEntries));
+      else await this.#changeEntry(table, entry++, delta);
     }
   }
 
@@ -139,12 +158,7 @@ export class Transaction {
     const { clusterSize, refcounts } = this.#image;
     const count = Math.ceil(bytes / clusterSize);
     if (count === 0) return 0;
-    const run = await refcounts.findFree(
-      count,
-      true,
-      (index) => this.#blocks.get(index)?.data,
-      this.#searchFrom,
-    );
+    const run = await refcounts.findFree(count, true, (index) => this.#blocks.get(index), this.#searchFrom);
     this.#searchFrom = run.cluster + count;
     await this.#image.metadata.guard(run.cluster * clusterSize, count);
     for (let i = 0; i < count; i++) await this.change(run.cluster + i, 1);
@@ -155,14 +169,17 @@ export class Transaction {
   /** `data` goes to clusters that this transaction allocated. It must not change any more. */
   async write(offset: number, data: Buffer): Promise<void> {
     this.#writes.push({ offset, data });
-    this.#writeBytes += data.length;
+    // Pieces of one buffer keep all of it in memory.
+    if (data.buffer !== this.#lastMemory) this.#writeBytes += Math.max(data.length, data.buffer.byteLength);
+    this.#lastMemory = data.buffer;
     if (this.#writeBytes > MAX_PENDING_BYTES) await this.#writeOut();
   }
 
   /** A new L2 table; gives its offset. */
   async writeL2(table: Buffer): Promise<number> {
     const offset = await this.allocate(table.length);
-    this.#newL2.set(offset, table);
+    // A copy: `table` may be a piece of something larger.
+    if (this.#newL2.size * table.length < KEPT_L2_BYTES) this.#newL2.set(offset, Buffer.from(table));
     await this.write(offset, table);
     return offset;
   }
@@ -189,6 +206,7 @@ export class Transaction {
     const writes = this.#writes.sort((a, b) => a.offset - b.offset);
     this.#writes = [];
     this.#writeBytes = 0;
+    this.#lastMemory = undefined;
     for (let first = 0; first < writes.length; ) {
       const parts: Buffer[] = [];
       let end = writes[first]!.offset;
@@ -199,8 +217,18 @@ export class Transaction {
         next++;
       }
       await this.#image.file.writev(writes[first]!.offset, parts);
+      this.#unflushedBytes += end - writes[first]!.offset;
       first = next;
     }
+    if (this.#unflushedBytes > FLUSH_BYTES) await this.#flushAhead();
+  }
+
+  async #flushAhead(): Promise<void> {
+    await this.#flushing;
+    this.#unflushedBytes = 0;
+    this.#flushing = this.#image.file.flush();
+    // The next one to wait for it hears of a failure.
+    this.#flushing.catch(() => {});
   }
 
   /** Finds room for the changed refcount blocks and a table that names them. */
@@ -254,6 +282,7 @@ export class Transaction {
     image.assertWritable();
     const refcountTable = await this.#placeRefcounts();
     await this.#writeOut();
+    await this.#flushing;
     await image.file.flush();
     const sector = Buffer.from(image.headerBytes);
     patchHeader(sector, this.header);
@@ -276,9 +305,12 @@ export class Transaction {
       image.refcounts.freed(cluster);
       image.l2Cache.drop(cluster * image.clusterSize);
     }
+    // More than the cache is for would only push out what the guest uses.
+    const keeps = this.#blocks.size * image.clusterSize <= image.cacheStatistics.budgetBytes / 4;
     for (const { oldOffset, newOffset, data } of this.#blocks.values()) {
       if (oldOffset !== 0) image.refcountCache.drop(oldOffset);
-      image.refcountCache.putClean(newOffset, data);
+      image.refcountCache.drop(newOffset);
+      if (keeps) image.refcountCache.putClean(newOffset, data);
     }
     for (const [offset, table] of this.#newL2) image.l2Cache.putClean(offset, table);
     if (this.#l1 !== undefined) image.l1 = this.#l1;

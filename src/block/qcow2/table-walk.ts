@@ -1,0 +1,92 @@
+/**
+ * Walks over many L2 tables, as snapshots need them: neighbours in the file come by one request, the next batch is read
+ * while this one is worked on, and the cache, which is for the guest's tables, is looked at and left alone.
+ */
+import type { Qcow2Image } from './image.ts';
+
+/** Read at a time; a second batch is on its way meanwhile. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+/** Work between two looks at the event loop. */
+const SLICE_MS = 8;
+
+export interface WalkedTable {
+  /** Its entry in the L1 table. */
+  readonly index: number;
+  /** Where it lies in the file. */
+  readonly offset: number;
+  readonly table: Buffer;
+  /** The caller may change and keep `table`; otherwise it is the cache's. */
+  readonly isOwn: boolean;
+}
+
+/**
+ * The tables that entries `from` … `to` - 1 of an L1 table name, in order, as memory has them; those that `wanted` does not
+ * want are not read. Needs the image to itself.
+ */
+export async function* tablesOf(
+  image: Qcow2Image,
+  l1: Buffer,
+  from: number,
+  to: number,
+  wanted: (index: number, offset: number) => boolean = () => true,
+): AsyncGenerator<WalkedTable, void, undefined> {
+  const places: { index: number; offset: number }[] = [];
+  for (let index = from; index < to; index++) {
+    const offset = image.l2Offset(l1, index);
+    if (offset !== 0 && wanted(index, offset)) places.push({ index, offset });
+  }
+  const size = Math.max(1, Math.floor(BATCH_BYTES / image.clusterSize));
+  const batchAt = (first: number): Promise<WalkedTable[]> => {
+    const batch = readTables(image, places.slice(first, first + size));
+    // Whoever waits for it hears of a failure; nobody does if the walk ends early.
+    batch.catch(() => {});
+    return batch;
+  };
+  let next = batchAt(0);
+  let since = performance.now();
+  for (let first = 0; first < places.length; first += size) {
+    const batch = await next;
+    next = batchAt(first + size);
+    for (const walked of batch) {
+      yield walked;
+      if (performance.now() - since < SLICE_MS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      since = performance.now();
+    }
+  }
+}
+
+/** Tables that are not in memory are read into one buffer; neighbours in the file by one request. */
+async function readTables(
+  image: Qcow2Image,
+  places: readonly { index: number; offset: number }[],
+): Promise<WalkedTable[]> {
+  const { clusterSize, file, l2Cache } = image;
+  const walked: WalkedTable[] = [];
+  const missing: number[] = [];
+  for (const { index, offset } of places) {
+    const table = l2Cache.peek(offset);
+    if (table === undefined) missing.push(offset);
+    walked.push({ index, offset, table: table ?? EMPTY, isOwn: table === undefined });
+  }
+  const memory = Buffer.allocUnsafeSlow(missing.length * clusterSize);
+  const reads: Promise<void>[] = [];
+  for (let first = 0; first < missing.length; ) {
+    let next = first + 1;
+    while (next < missing.length && missing[next] === missing[next - 1]! + clusterSize) next++;
+    reads.push(file.read(missing[first]!, memory.subarray(first * clusterSize, next * clusterSize)));
+    first = next;
+  }
+  for (const result of await Promise.allSettled(reads)) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+  let at = 0;
+  return walked.map((one) => {
+    if (!one.isOwn) return one;
+    const table = memory.subarray(at, at + clusterSize);
+    at += clusterSize;
+    return { ...one, table };
+  });
+}
+
+const EMPTY = Buffer.alloc(0);
