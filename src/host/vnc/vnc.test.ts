@@ -1,5 +1,5 @@
 /** The VNC server with a client of its own: pictures, sizes, keys, mouse, who may come in. */
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { RfbClient, type RfbFormat, RGB888 } from '../../../test/support/rfb-client.ts';
 import { tinyMachine } from '../../../test/support/tiny-machine.ts';
 import type { Machine } from '../../machine/machine.ts';
@@ -172,6 +172,31 @@ describe('pictures are the screen, pixel for pixel', () => {
     await extended.update();
     expect(extended.screenStatus.at(-1)).toBe(1);
   });
+});
+
+test('nobody looks at the screen while nobody waits, or the machine stands still', async () => {
+  const { machine, connect } = await rig();
+  const client = await connect();
+  const { screen: vga } = machine;
+  const render = vi.spyOn(vga!, 'render');
+  machine.start();
+  const quiet = async (): Promise<number> => {
+    render.mockClear();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return render.mock.calls.length;
+  };
+  await client.update();
+  await quiet();
+  expect(await quiet()).toBe(0);
+  client.request(true);
+  await until(() => (render.mock.calls.length > 2 ? true : undefined));
+  await machine.pause();
+  await quiet();
+  expect(await quiet()).toBe(0);
+  // What a reset or a loadvm does is seen all the same.
+  setMode(machine, 320, 200);
+  machine.reset();
+  await until(() => (render.mock.calls.length > 0 ? true : undefined));
 });
 
 describe('who may come in', () => {
