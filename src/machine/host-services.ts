@@ -9,8 +9,11 @@ export interface HostServices {
   wallClock(): number;
   /** Lets pending I/O, sockets and timers of the host have a turn. */
   yield(): Promise<void>;
-  /** Resolves after `ms` or when wake() of the returned handle is called. */
-  sleep(ms: number): { readonly done: Promise<void>; wake(): void };
+  /**
+   * Resolves after `ms` or when wake() of the returned handle is called. `mayBlock`: nothing is awaited from the host but
+   * time, so a wait shorter than its timers can tell may hold up the event loop.
+   */
+  sleep(ms: number, mayBlock?: boolean): { readonly done: Promise<void>; wake(): void };
   /** Faster ways to do what the core can do itself. */
   readonly crc32?: Crc32;
   readonly isZero?: IsZero;
