@@ -1,8 +1,7 @@
 /** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
 import type { CacheMode } from '../block/file.ts';
 import type { CharDescription } from '../host/chardev/spec.ts';
-import type { VncConfig } from './vnc.ts';
-import type { WebConfig } from './web.ts';
+import type { VncAddress, VncShare } from '../host/vnc/address.ts';
 
 export type DriveInterface = 'ide' | 'floppy' | 'none';
 
@@ -43,6 +42,25 @@ export interface MonitorConfig extends CharConfig {
   /** Human or QMP. */
   readonly mode: 'readline' | 'control';
   readonly pretty?: boolean;
+}
+
+/** `-vnc`. */
+export interface VncConfig {
+  readonly where: string;
+  readonly address: VncAddress;
+  /** Displays tried when the one asked for is taken, this one the last. */
+  readonly lastPort: number;
+  readonly webSocket: { readonly host: string; readonly port: number } | undefined;
+  readonly password: boolean;
+  readonly share: VncShare;
+}
+
+/** `-display web`. */
+export interface WebConfig {
+  readonly where: string;
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
 }
 
 export interface Config {

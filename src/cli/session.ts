@@ -10,7 +10,7 @@ import type { Machine } from '../machine/machine.ts';
 import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
 import type { Characters } from './characters.ts';
-import type { Config } from './config.ts';
+import type { Config, WebConfig } from './config.ts';
 import { GdbControl } from './gdb.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
@@ -18,7 +18,7 @@ import { showProgress } from './progress-line.ts';
 import { applyTracePatterns } from './trace.ts';
 import { VERSION } from './version.ts';
 import { VncControl } from './vnc.ts';
-import { WebControl, type WebConfig } from './web.ts';
+import { WebControl } from './web.ts';
 
 const DEFAULT_BOOT_ORDER = 'cad';
 

@@ -1,26 +1,18 @@
 /** `-vnc`: where it listens, who may come in; and the monitor's `info vnc` and `change vnc password`. */
-import type { VncAddress, VncServer, VncShare } from '../host/vnc/server.ts';
+import type { VncAddress } from '../host/vnc/address.ts';
+import type { VncServer } from '../host/vnc/server.ts';
 import type { VncWebSockets } from '../host/vnc/websocket.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { MonitorVnc } from '../monitor/command.ts';
-import { isHelp, parseBoolean, parsePairs, toMap, UsageError } from './grammar.ts';
+import type { VncConfig } from './config.ts';
 import { EarlyExit } from './early-exit.ts';
+import { isHelp, parseBoolean, parsePairs, toMap, UsageError } from './grammar.ts';
 
 /** Without a host name only programs on this computer are let in. QEMU lets everybody in. */
 export const LOOPBACK = '127.0.0.1';
 const BASE_PORT = 5900;
 const WEBSOCKET_BASE_PORT = 5700;
 const MAX_PORT = 65_535;
-
-export interface VncConfig {
-  readonly where: string;
-  readonly address: VncAddress;
-  /** Displays tried when the one asked for is taken, this one the last. */
-  readonly lastPort: number;
-  readonly webSocket: { readonly host: string; readonly port: number } | undefined;
-  readonly password: boolean;
-  readonly share: VncShare;
-}
 
 const OPTIONS = ['vnc', 'to', 'websocket', 'password', 'share', 'lossy', 'non-adaptive', 'id', 'display'];
 /** QEMU's, and not here. */

@@ -1,17 +1,11 @@
 /** `-display web`: the machine in a browser. */
 import type { VncServer } from '../host/vnc/server.ts';
 import type { WebDisplay, WebDisplayOptions } from '../host/web/server.ts';
+import type { WebConfig } from './config.ts';
 import { parsePairs, toMap, UsageError, unsigned } from './grammar.ts';
 import { LOOPBACK } from './vnc.ts';
 
 const MAX_PORT = 65_535;
-
-export interface WebConfig {
-  readonly where: string;
-  readonly host: string;
-  /** 0: any that is free. */
-  readonly port: number;
-}
 
 /** `web`, `web=8080`, `web,port=8080,host=0.0.0.0`. Throws UsageError. */
 export function parseWeb(value: string, where: string): WebConfig {

@@ -9,6 +9,7 @@ import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import type { Machine } from '../../machine/machine.ts';
 import { reasonOf } from '../chardev/reason.ts';
+import type { VncAddress, VncShare } from './address.ts';
 import { VncClient } from './client.ts';
 import { Frame } from './frame.ts';
 import { ClientInput } from './input.ts';
@@ -20,13 +21,6 @@ const MAX_LOOK_MS = 250;
 const LOOK_STEP_MS = 8;
 /** More at once are turned away. */
 const MAX_CLIENTS = 32;
-
-export type VncAddress =
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
-
-/** Whether a client that wants to be alone throws the others out (QEMU's `share=`). */
-export type VncShare = 'allow-exclusive' | 'force-shared' | 'ignore';
 
 export interface VncServerOptions {
   readonly machine: Machine;

@@ -1,6 +1,5 @@
-/** A connection as the protocol sees it: bytes both ways, over TCP or a WebSocket. */
+/** A connection as the protocol sees it: bytes both ways, over TCP or (websocket.ts) a WebSocket. */
 import type { Socket } from 'node:net';
-import type { WebSocket } from 'ws';
 
 export interface Transport {
   /** Who is there, for `info vnc`. */
@@ -41,29 +40,5 @@ export function socketTransport(socket: Socket): Transport {
     },
     end: () => socket.destroySoon(),
     destroy: () => socket.destroy(),
-  };
-}
-
-export function webSocketTransport(socket: WebSocket, peer: string): Transport {
-  let onDrain = (): void => {};
-  return {
-    peer,
-    isWebSocket: true,
-    get bufferedBytes() {
-      return socket.bufferedAmount;
-    },
-    write: (bytes) => {
-      if (socket.readyState === socket.OPEN) socket.send(bytes, { binary: true }, () => onDrain());
-    },
-    listen: ({ data, drain, closed }) => {
-      onDrain = drain;
-      socket.on('message', (message: Buffer | ArrayBuffer | Buffer[]) => {
-        data(Array.isArray(message) ? Buffer.concat(message) : Buffer.from(message as Buffer));
-      });
-      socket.on('error', () => {});
-      socket.once('close', closed);
-    },
-    end: () => socket.close(),
-    destroy: () => socket.terminate(),
   };
 }

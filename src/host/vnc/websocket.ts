@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { reasonOf } from '../chardev/reason.ts';
 import { type VncServer, VncServerError } from './server.ts';
-import { webSocketTransport } from './transport.ts';
+import type { Transport } from './transport.ts';
 
 /** Longest message of a client, bytes: far more than any key or pointer event. */
 const MAX_MESSAGE = 1024 * 1024;
@@ -31,6 +31,30 @@ export function peerOf({ socket }: IncomingMessage): string {
 /** Says no to an upgrade. */
 export function refuseUpgrade(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+export function webSocketTransport(socket: WebSocket, peer: string): Transport {
+  let onDrain = (): void => {};
+  return {
+    peer,
+    isWebSocket: true,
+    get bufferedBytes() {
+      return socket.bufferedAmount;
+    },
+    write: (bytes) => {
+      if (socket.readyState === socket.OPEN) socket.send(bytes, { binary: true }, () => onDrain());
+    },
+    listen: ({ data, drain, closed }) => {
+      onDrain = drain;
+      socket.on('message', (message: Buffer | ArrayBuffer | Buffer[]) => {
+        data(Array.isArray(message) ? Buffer.concat(message) : Buffer.from(message as Buffer));
+      });
+      socket.on('error', () => {});
+      socket.once('close', closed);
+    },
+    end: () => socket.close(),
+    destroy: () => socket.terminate(),
+  };
 }
 
 const LOCAL_HOSTS = ['localhost', '127.0.0.1', '[::1]'];
