@@ -30,6 +30,7 @@ export const VGA_TYPES: readonly (readonly [string, string])[] = [
 
 /** Items of `-d` and `log`. */
 export const LOG_ITEMS: readonly (readonly [string, string])[] = [
+  ['in_asm', 'show guest assembly code as it is decoded'],
   ['int', 'show interrupts/exceptions in short format'],
   ['cpu_reset', 'show CPU state before CPU resets'],
   ['unimp', 'log unimplemented functionality'],
@@ -40,7 +41,6 @@ export const LOG_ITEMS: readonly (readonly [string, string])[] = [
 /** Items of QEMU's translator, accepted without effect. */
 export const IGNORED_LOG_ITEMS: ReadonlySet<string> = new Set([
   'out_asm',
-  'in_asm',
   'op',
   'op_opt',
   'op_ind',

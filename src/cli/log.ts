@@ -1,13 +1,13 @@
 /**
  * `-d`, `-D`, `-trace` and the monitor's `log` and `logfile`: lines about events, to stderr or a file. `int` shows interrupts
- * and exceptions, `cpu_reset` resets, `unimp` and `guest_errors` accesses that nobody handles.
+ * and exceptions, `in_asm` code as it is decoded, `cpu_reset` resets, `unimp` and `guest_errors` accesses that nobody handles.
  *
  * Not here: the register dump that QEMU adds to `int` and `cpu_reset`.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { reasonOf } from '../host/chardev/reason.ts';
 import type { Machine } from '../machine/machine.ts';
-import { addTraceSink, type TraceValue, traceInterrupt } from '../machine/trace.ts';
+import { addTraceSink, type TraceValue, traceDecode, traceInterrupt } from '../machine/trace.ts';
 import { LOG_ITEMS } from './choices.ts';
 import { UsageError } from './grammar.ts';
 
@@ -18,6 +18,7 @@ export class EventLog {
   #fd: number;
   readonly #remove: (() => void)[] = [];
   #removeInterrupts: (() => void) | undefined;
+  #removeCode: (() => void) | undefined;
   #interrupts = 0;
 
   constructor(items: Iterable<string>, file: string | undefined) {
@@ -38,16 +39,18 @@ export class EventLog {
       );
     };
     this.#remove.push(addTraceSink((event, values) => this.#log(event.text(values))));
-    this.#watchInterrupts();
+    this.#watchCpu();
   }
 
-  /** `-d int` hears of interrupts only while it is asked for. */
-  #watchInterrupts(): void {
-    const isWanted = this.#items.has('int');
-    if (isWanted === (this.#removeInterrupts !== undefined)) return;
+  /** `-d int` and `-d in_asm` hear of something only while they are asked for. */
+  #watchCpu(): void {
     this.#removeInterrupts?.();
-    this.#removeInterrupts = isWanted
+    this.#removeInterrupts = this.#items.has('int')
       ? traceInterrupt.tap((values) => this.#log(interruptLine(this.#interrupts++, values)))
+      : undefined;
+    this.#removeCode?.();
+    this.#removeCode = this.#items.has('in_asm')
+      ? traceDecode.tap(([, text]) => this.#log(String(text)))
       : undefined;
   }
 
@@ -64,7 +67,7 @@ export class EventLog {
     if (!wanted.every((item) => LOG_ITEMS.some(([name]) => name === item))) return false;
     this.#items.clear();
     for (const item of wanted) this.#items.add(item);
-    this.#watchInterrupts();
+    this.#watchCpu();
     return true;
   }
 
@@ -75,6 +78,7 @@ export class EventLog {
   close(): void {
     for (const remove of this.#remove) remove();
     this.#removeInterrupts?.();
+    this.#removeCode?.();
     if (this.#fd !== STDERR) closeSync(this.#fd);
   }
 }

@@ -3,7 +3,7 @@
  * node:diagnostics_channel. An event that is off costs one test of a boolean; whoever emits tests `enabled` first. The
  * registry is the program's, as QEMU's: events of several machines arrive together.
  *
- * Not here: QEMU's names of events inside devices; -d in_asm.
+ * Not here: QEMU's names of events inside devices.
  */
 
 import type { IrqLine } from './device.ts';
@@ -124,6 +124,8 @@ export const tracePortWrite = event<[region: string, port: number, size: number,
   'size',
   'value:x',
 );
+/** An instruction is met for the first time since its page was last forgotten. `text` as the monitor's x/i. */
+export const traceDecode = event<[eip: number, text: string]>('cpu_decode', 'eip:x', 'text');
 /** `kind`: fault, trap, soft (INT n) or external; `error` -1: no error code. */
 export const traceInterrupt = event<
   [

@@ -3,9 +3,11 @@
  * See docs/architecture.md and layout.ts.
  */
 import { PAGE_READ, type PhysicalMemory } from '../memory.ts';
+import { traceDecode } from '../trace.ts';
 import { coldNumber, coldOperation } from './cold-operations.ts';
 import { type CpuBus, CpuState, EXC_GP, FAULT, NEXT } from './cpu-state.ts';
 import { type Decoded, decode, newDecoded } from './decoder.ts';
+import { disassemble, disassemblyLine } from './disassemble.ts';
 import { FLAG_IF, FLAG_RF, FLAG_TF } from './eflags.ts';
 import { HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
 import { HandlerIndex } from './handler-index.ts';
@@ -436,7 +438,16 @@ export class Cpu extends CpuState {
     } else decode(this.u8, address, code32, d);
     this.#handlers.fill(this, rec, d, offset);
     this.records.noteDecoded(rec, d.length);
+    if (traceDecode.enabled)
+      traceDecode.emit(this.#eipOf(rec) >>> 0, this.#instructionText(rec, address, code32));
     return rec;
+  }
+
+  #instructionText(rec: number, address: number, code32: boolean): string {
+    const eip = this.#eipOf(rec) >>> 0;
+    const linear = (this.segBase(L.CS) + eip) >>> 0;
+    const found = disassemble(this.u8, address, linear, code32);
+    return disassemblyLine(linear, this.u8.subarray(address, address + found.length), found);
   }
 
   #markCrossing(rec: number, inPage: number): number {

@@ -107,7 +107,7 @@ function operand(d: Decoded, definition: Definition, o: string, value: number, a
     case '1':
       return '$1';
     case 'Ap':
-      return `$${number(d.immediate2)}:$${number(d.immediate >>> 0)}`;
+      return `$0x${hex(d.immediate2)}:$0x${hex(d.immediate)}`;
   }
   if (SEGMENTS.includes(o.toLowerCase())) return `%${o.toLowerCase()}`;
   switch (o[0]) {
