@@ -18,7 +18,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const SIZE = 512 * 1024;
 const layer = fc.record({
   sectors: fc.integer({ min: 1, max: SIZE / 512 }),
-  clusterSize: fc.constantFrom(512, 4096, 65_536),
+  clusterSize: fc.constantFrom(512, 4096, 65_536, 65_536, 65_536, 131_072),
   writes: fc.array(
     fc.record({ at: fc.nat(SIZE), length: fc.nat(100_000), value: fc.integer({ min: 0, max: 255 }) }),
     { maxLength: 4 },

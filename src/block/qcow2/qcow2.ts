@@ -14,7 +14,7 @@ import type {
   VmStateOptions,
   VmStateWriter,
 } from '../block-node.ts';
-import type { Coverage, Layer } from '../chain-map.ts';
+import type { Coverage, Layer, Survey } from '../chain-map.ts';
 import { BlockError } from '../errors.ts';
 import type { BlockFile } from '../file.ts';
 import { Lru } from '../lru.ts';
@@ -48,6 +48,7 @@ import {
   readSnapshotL1,
   snapshotInfo,
 } from './snapshots.ts';
+import { canSurvey, readEntries, survey } from './survey.ts';
 import { growRefcounts } from './transaction.ts';
 import { Qcow2VmStateWriter, readVmState } from './vmstate-area.ts';
 import { openVmState } from './vmstate-handle.ts';
@@ -94,11 +95,22 @@ export async function openQcow2(file: BlockFile, options: Qcow2Options = {}): Pr
   }
 }
 
+/** The first cluster, which has all of the header; 64 KiB are enough to know how long it is. */
+async function readStart(file: BlockFile, fileBytes: number): Promise<Buffer> {
+  const start = Buffer.alloc(Math.min(fileBytes, 64 * 1024));
+  await file.read(0, start);
+  const bits = start.length >= 24 ? start.readUInt32BE(20) : 0;
+  const bytes = Math.min(fileBytes, 2 ** Math.min(bits, MAX_CLUSTER_BITS));
+  if (bytes <= start.length) return start;
+  const whole = Buffer.alloc(bytes);
+  await file.read(0, whole);
+  return whole;
+}
+
 /** Everything that is read and checked before anything is used or changed. */
 async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2Image> {
   const fileBytes = await file.size();
-  const start = Buffer.alloc(Math.min(fileBytes, 2 ** MAX_CLUSTER_BITS));
-  await file.read(0, start);
+  const start = await readStart(file, fileBytes);
   const header = parseHeader(start, file.filename, fileBytes);
   if (!file.readOnly && (options.repair ?? false) === false) refuseCorrupt(file, header);
   const headerBytes = Buffer.alloc(HEADER_PATCH_BYTES);
@@ -192,6 +204,7 @@ export class Qcow2 implements Layer, Snapshotting {
   readonly image: Qcow2Image;
   /** What holes show; a chain below is behind a map. */
   readonly backing: BlockNode | undefined;
+  readonly survey: Layer['survey'];
   #closing: Promise<void> | undefined;
   #vmSource: { snapshot: Snapshot; l1: Buffer } | undefined;
   /** Done once, before the disk's contents first change. */
@@ -201,6 +214,13 @@ export class Qcow2 implements Layer, Snapshotting {
   constructor(image: Qcow2Image, backing: BlockNode | undefined) {
     this.image = image;
     this.backing = backing;
+    if (canSurvey(image)) this.survey = (offset, bytes, memory) => this.#survey(offset, bytes, memory);
+  }
+
+  async #survey(offset: number, bytes: number, memory: Buffer): Promise<Survey | undefined> {
+    const entries = await readEntries(this.image, offset, bytes, memory);
+    if (entries === undefined) return undefined;
+    return (map, layer, end) => survey(this.image, entries, map, layer, end);
   }
 
   get filename(): string {
@@ -232,6 +252,10 @@ export class Qcow2 implements Layer, Snapshotting {
   /** Of an image that nobody writes: see `chain-map.ts`. */
   coverage(offset: number, length: number): Promise<Coverage> {
     return coverageOf(this.image, this.image.l1, offset, length);
+  }
+
+  readAt(host: number, target: Uint8Array): Promise<void> {
+    return this.image.file.read(host, target);
   }
 
   write(offset: number, source: Uint8Array): Promise<void> {

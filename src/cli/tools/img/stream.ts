@@ -5,10 +5,11 @@
 import { realpath } from 'node:fs/promises';
 import { BlockError } from '../../../block/errors.ts';
 import type { BlockNode } from '../../../block/block-node.ts';
-import { firstLayer } from '../../../block/chain-map.ts';
+import { ChainMap, firstLayer } from '../../../block/chain-map.ts';
 import { copyRanges, type CopyRange } from '../../../block/copy.ts';
 import { chainExtents } from '../../../block/extents.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
+import { UNALLOCATED } from '../../../block/qcow2/references.ts';
 import { changeBackingFile } from '../../../block/qcow2/rewrite-header.ts';
 import type { ToolOutput } from '../tool.ts';
 import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
@@ -51,6 +52,18 @@ export async function streamInto(
   onProgress: (bytes: number) => void,
 ): Promise<void> {
   const zeroes: CopyRange[] = [];
+  const chain = node.backing;
+  /** All of a chain goes: what lies where need not be asked of every image. */
+  async function* holes(map: ChainMap): AsyncGenerator<CopyRange, void, undefined> {
+    for await (const { bytes, kind, offset } of node.extents(0, node.sizeBytes)) {
+      const below = kind === UNALLOCATED ? Math.max(0, Math.min(bytes, map.sizeBytes - offset)) : 0;
+      if (below < bytes) onProgress(bytes - below);
+      for await (const run of map.dataRuns(offset, below)) {
+        if (run.data) yield run;
+        else onProgress(run.bytes);
+      }
+    }
+  }
   async function* data(): AsyncGenerator<CopyRange, void, undefined> {
     for await (const extent of chainExtents(node, 0, node.sizeBytes)) {
       const isBetween = extent.present && extent.depth > 0 && extent.depth < depth;
@@ -65,7 +78,10 @@ export async function streamInto(
       onProgress(extent.bytes);
     }
   }
-  await copyRanges(node, data(), (offset, piece) => node.write(offset, piece), { onProgress });
+  const whole = depth === Number.POSITIVE_INFINITY && chain instanceof ChainMap && chain.knowsData;
+  await copyRanges(node, whole ? holes(chain) : data(), (offset, piece) => node.write(offset, piece), {
+    onProgress,
+  });
   for (const { bytes, offset } of zeroes) await node.writeZeroes(offset, bytes);
   await node.flush();
 }
