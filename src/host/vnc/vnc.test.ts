@@ -1,7 +1,12 @@
 /** The VNC server with a client of its own: pictures, sizes, keys, mouse, who may come in. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { RfbClient, type RfbFormat, RGB888 } from '../../../test/support/rfb-client.ts';
 import { tinyMachine } from '../../../test/support/tiny-machine.ts';
+import { openImage } from '../../block/open.ts';
+import { createQcow2 } from '../../block/qcow2/create.ts';
 import type { Machine } from '../../machine/machine.ts';
 import { vncResponse } from './auth.ts';
 import { VncServer, type VncServerOptions } from './server.ts';
@@ -18,8 +23,11 @@ interface Rig {
   readonly connect: (options?: Parameters<typeof RfbClient.connect>[1]) => Promise<RfbClient>;
 }
 
-async function rig(options: Partial<VncServerOptions> = {}): Promise<Rig> {
-  const machine = await tinyMachine();
+async function rig(
+  options: Partial<VncServerOptions> = {},
+  parts: Parameters<typeof tinyMachine>[1] = {},
+): Promise<Rig> {
+  const machine = await tinyMachine(undefined, parts);
   const server = new VncServer({ machine, name: 'test', authenticate: false, ...options });
   await server.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 });
   cleanups.push(
@@ -286,6 +294,27 @@ describe('keys and mouse', () => {
     expect(await received(machine, 2)).toEqual([0x2a, 0x02]);
     client.close();
     expect(await received(machine, 4)).toEqual([0xe0, 0xc8, 0xaa, 0x82]);
+  });
+
+  test('a key held at loadvm goes up', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ambervm-vnc-'));
+    cleanups.push(() => rmSync(folder, { recursive: true }));
+    const image = join(folder, 'state.qcow2');
+    await createQcow2(image, { sizeBytes: 65_536 });
+    const { machine, connect } = await rig({}, { disk: await openImage(image) });
+    machine.board.ports.write(0x64, 1, 0x60);
+    machine.board.ports.write(0x60, 1, 0x40);
+    keyboardBytes(machine);
+    await machine.savevm('before');
+    const client = await connect();
+    client.scanCode(true, 0x2a);
+    expect(await received(machine, 1)).toEqual([0x2a]);
+    await machine.loadvm('before');
+    expect(await received(machine, 1)).toEqual([0xaa]);
+    // The finger that leaves the key later changes nothing.
+    client.scanCode(false, 0x2a);
+    client.scanCode(true, 0x1e);
+    expect(await received(machine, 1)).toEqual([0x1e]);
   });
 
   test('steps, buttons and wheel', async () => {
