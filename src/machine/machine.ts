@@ -424,7 +424,10 @@ export class Machine {
 
   async #sleep(ms: number, deadline: number): Promise<void> {
     const begin = this.options.host.now();
-    const { done, wake } = this.options.host.sleep(ms, this.#inFlight === 0 && this.#snapshots.absentGroups === 0);
+    const { done, wake } = this.options.host.sleep(
+      ms,
+      this.#inFlight === 0 && this.#snapshots.absentGroups === 0,
+    );
     this.#wakeUp = wake;
     if (this.#stopRequested) wake();
     this.#isAsleep = true;
