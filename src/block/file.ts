@@ -11,7 +11,7 @@ import { readSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { DIRECT_ALIGNMENT, giveAligned, isAligned, takeAligned } from './aligned-memory.ts';
 import { BlockError, type BlockErrorCode } from './errors.ts';
-import { deviceNumbers, type ImageLock, lockImage } from './lock.ts';
+import { deviceNumbers, type ImageLock, lockImage, lockImages } from './lock.ts';
 
 export interface BlockFile {
   readonly filename: string;
@@ -47,7 +47,37 @@ export interface OpenFileOptions {
   readonly lock?: boolean;
   /** Other writers are no danger (a backing file that nobody should write, opened with `force-share`). */
   readonly forceShare?: boolean;
+  /** The lock of a file that is only read is taken later, with those of others, by {@link LockQueue.lock}. */
+  readonly lockQueue?: LockQueue;
 }
+
+/** Images of a chain that are locked together once all are open: each by itself costs the start of a program. */
+export class LockQueue {
+  #waiting: { handle: FileHandle; filename: string; changed: number }[] = [];
+
+  async add(handle: FileHandle, filename: string): Promise<void> {
+    this.#waiting.push({ handle, filename, changed: (await handle.stat()).mtimeMs });
+  }
+
+  /** Locks them, and looks whether anybody wrote to one that was read before. */
+  async lock(): Promise<void> {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (let first = 0; first < waiting.length; first += LOCKED_AT_ONCE) {
+      const some = waiting.slice(first, first + LOCKED_AT_ONCE);
+      await lockImages(some, { write: false, forceShare: false });
+    }
+    const now = await Promise.all(waiting.map(({ handle }) => handle.stat()));
+    const other = waiting.find(({ changed }, i) => now[i]!.mtimeMs !== changed);
+    if (other === undefined) return;
+    throw new BlockError('in-use', `'${other.filename}' was changed while it was being opened`, {
+      file: other.filename,
+    });
+  }
+}
+
+/** Descriptors that one program inherits. */
+const LOCKED_AT_ONCE = 128;
 
 /** The most buffers that one pwritev takes (IOV_MAX of Linux). */
 const MAX_IOVECS = 1024;
@@ -112,8 +142,10 @@ export async function openFile(filename: string, options: OpenFileOptions): Prom
     throw hostError(what, filename, error);
   }
   try {
+    const isLater = options.lockQueue !== undefined && options.readOnly && options.forceShare !== true;
+    if (isLater && options.lock !== false) await options.lockQueue!.add(handle, filename);
     const lock =
-      options.lock === false
+      isLater || options.lock === false
         ? undefined
         : await lockImage(handle, filename, {
             write: !options.readOnly,

@@ -37,12 +37,16 @@ const PROGRAMS: readonly (readonly string[])[] = [
     'perl',
     '-e',
     // F_OFD_SETLK 37, F_OFD_GETLK 36, F_RDLCK 0, F_WRLCK 1, F_UNLCK 2; struct flock of 64-bit Linux.
-    `open(my $f, "+<&=", 3) || open($f, "<&=", 3) || exit 3;
+    `my $f;
      sub lock_ { my $s = pack("s s x4 q q l x4", $_[1], 0, $_[2], 1, 0); defined(fcntl($f, $_[0], $s)) or return -1;
                  return unpack("s", $s); }
-     my ($take, $test) = map { [split /,/, $_] } @ARGV;
-     for (@$take) { lock_(37, 0, $_) >= 0 or do { print "lock $_"; exit 0 } }
-     for (@$test) { my $t = lock_(36, 1, $_); $t < 0 and exit 3; $t != 2 and do { print "busy $_"; exit 0 } }
+     my ($take, $test, $files) = map { [split /,/, $_] } @ARGV;
+     for my $n (0 .. $files->[0] - 1) {
+       undef $f;
+       open($f, "+<&=", 3 + $n) || open($f, "<&=", 3 + $n) || exit 3;
+       for (@$take) { lock_(37, 0, $_) >= 0 or do { print "lock $_ $n"; exit 0 } }
+       for (@$test) { my $t = lock_(36, 1, $_); $t < 0 and exit 3; $t != 2 and do { print "busy $_ $n"; exit 0 } }
+     }
      print "ok";`,
   ],
   [
@@ -50,15 +54,16 @@ const PROGRAMS: readonly (readonly string[])[] = [
     '-c',
     `import fcntl,struct,sys
 def lock(cmd,typ,at):
-  return struct.unpack_from("h",fcntl.fcntl(3,cmd,struct.pack("hh4xqqi4x",typ,0,at,1,0)))[0]
+  return struct.unpack_from("h",fcntl.fcntl(3+n,cmd,struct.pack("hh4xqqi4x",typ,0,at,1,0)))[0]
 take,test=[[int(x) for x in a.split(",") if x] for a in sys.argv[1:3]]
-for b in take:
-  try: lock(37,0,b)
-  except OSError as e:
-    if e.errno in (11,13): print("lock %d"%b,end=""); sys.exit(0)
-    raise
-for b in test:
-  if lock(36,1,b)!=2: print("busy %d"%b,end=""); sys.exit(0)
+for n in range(int(sys.argv[3])):
+  for b in take:
+    try: lock(37,0,b)
+    except OSError as e:
+      if e.errno in (11,13): print("lock %d %d"%(b,n),end=""); sys.exit(0)
+      raise
+  for b in test:
+    if lock(36,1,b)!=2: print("busy %d %d"%(b,n),end=""); sys.exit(0)
 print("ok",end="")`,
   ],
 ];
@@ -69,6 +74,21 @@ export async function lockImage(
   filename: string,
   request: LockRequest,
 ): Promise<ImageLock | undefined> {
+  return lockImages([{ handle, filename }], request);
+}
+
+/** An open image that is to be locked. */
+export interface Lockable {
+  readonly handle: FileHandle;
+  readonly filename: string;
+}
+
+/** The same for several images at once, by one program; all are locked, or it throws. */
+export async function lockImages(
+  images: readonly Lockable[],
+  request: LockRequest,
+): Promise<ImageLock | undefined> {
+  if (images.length === 0) return undefined;
   if (request.forceShare || process.platform !== 'linux' || endianness() !== 'LE') return undefined;
   if (process.arch !== 'x64' && process.arch !== 'arm64') return undefined;
   const wanted = request.write ? [CONSISTENT_READ, WRITE, RESIZE] : [CONSISTENT_READ];
@@ -76,12 +96,14 @@ export async function lockImage(
   const take = [...wanted.map((n) => PERM_BASE + n), ...denied.map((n) => SHARED_BASE + n)];
   const test = [...wanted.map((n) => SHARED_BASE + n), ...denied.map((n) => PERM_BASE + n)];
   for (const program of PROGRAMS) {
-    const answer = await runOn(handle, program, [take.join(','), test.join(',')]);
+    const handles = images.map(({ handle }) => handle);
+    const answer = await runOn(handles, program, [take.join(','), test.join(','), `${images.length}`]);
     if (answer === undefined) continue;
     if (answer === 'ok') return { release: async () => {} };
-    throw inUse(filename, Number(answer.split(' ')[1]));
+    const [, byte, image] = answer.split(' ');
+    throw inUse(images[Number(image)]!.filename, Number(byte));
   }
-  await detectOnly(handle, filename, test);
+  for (const { filename, handle } of images) await detectOnly(handle, filename, test);
   return undefined;
 }
 
@@ -96,10 +118,14 @@ function inUse(filename: string, byte: number): BlockError {
 }
 
 /** What the program printed, or undefined if it is not there or failed. */
-function runOn(handle: FileHandle, program: readonly string[], args: string[]): Promise<string | undefined> {
+function runOn(
+  handles: readonly FileHandle[],
+  program: readonly string[],
+  args: string[],
+): Promise<string | undefined> {
   return new Promise((resolve) => {
     const child = spawn(program[0]!, [...program.slice(1), ...args], {
-      stdio: ['ignore', 'pipe', 'ignore', handle.fd],
+      stdio: ['ignore', 'pipe', 'ignore', ...handles.map(({ fd }) => fd)],
     });
     let text = '';
     child.stdout!.on('data', (chunk: Buffer) => {

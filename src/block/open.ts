@@ -7,7 +7,7 @@ import { realpath } from 'node:fs/promises';
 import type { BlockNode } from './block-node.ts';
 import { mapChain } from './chain-map.ts';
 import { BlockError } from './errors.ts';
-import { type BlockFile, type CacheMode, openFile } from './file.ts';
+import { type BlockFile, type CacheMode, LockQueue, openFile } from './file.ts';
 import { copyOnWrite } from './filters/copy-on-write.ts';
 import { Lru } from './lru.ts';
 import { probe, PROBE_BYTES } from './probe.ts';
@@ -55,13 +55,23 @@ export interface OpenImageOptions {
 /** What all images of a chain share. */
 interface ChainOptions extends OpenImageOptions {
   readonly lru: Lru;
+  /** Locks of the images below the first one. */
+  readonly lockQueue: LockQueue;
 }
 
 export async function openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
   const { snapshot = false } = options;
   const readOnly = options.readOnly === true || snapshot;
-  const shared = { ...options, lru: new Lru(options.cacheBytes ?? DEFAULT_CACHE_BYTES) };
+  const lru = new Lru(options.cacheBytes ?? DEFAULT_CACHE_BYTES);
+  const lockQueue = new LockQueue();
+  const shared = { ...options, lru, lockQueue };
   const node = await openLayer(plainName(filename), options.format, readOnly, shared, []);
+  try {
+    await lockQueue.lock();
+  } catch (error) {
+    await node.close();
+    throw error;
+  }
   return snapshot && options.readOnly !== true ? copyOnWrite(node) : node;
 }
 
@@ -92,6 +102,7 @@ async function openLayer(
     ...(options.warn === undefined ? {} : { warn: options.warn }),
     ...(options.lock === undefined ? {} : { lock: options.lock }),
     ...(options.forceShare === undefined ? {} : { forceShare: options.forceShare }),
+    ...(chain.length === 0 ? {} : { lockQueue: options.lockQueue }),
   });
   const actual = format ?? (await probeFile(file));
   if (actual === 'raw') {
@@ -109,6 +120,7 @@ async function openLayer(
   }
   return openQcow2(file, {
     lru: options.lru,
+    onlyReads: chain.length > 0,
     ...(options.repair === undefined || readOnly ? {} : { repair: options.repair }),
     openDataFile: (name) => openDataFile(filename, name, readOnly, options, chain),
     openBacking: (name, backingFormat) => openBacking(filename, name, backingFormat, options, chain),

@@ -67,6 +67,8 @@ export interface Qcow2Options {
   readonly openDataFile?: (name: string | undefined) => Promise<BlockFile | undefined>;
   /** Holds L2 tables and refcount blocks; shared by the images of a chain. */
   readonly lru?: Lru;
+  /** An image of a chain, below the first one: its refcounts are not asked for. */
+  readonly onlyReads?: boolean;
   /**
    * Count everything again and set counts and flags right (also where the image says that it is corrupt); an image that
    * was not closed is repaired anyway. `leaks`: only counts that are too high. `false`: nothing, for who checks it.
@@ -117,8 +119,9 @@ async function openTables(file: BlockFile, options: Qcow2Options): Promise<Qcow2
   start.copy(headerBytes);
   const l1 = Buffer.alloc(l1Bytes(header.l1Entries));
   if (header.l1Entries > 0) await file.read(header.l1Offset, l1.subarray(0, header.l1Entries * 8));
-  const refcountTable = Buffer.alloc(header.refcountTableClusters * 2 ** header.clusterBits);
-  await file.read(header.refcountTableOffset, refcountTable);
+  const countBytes = options.onlyReads === true ? 0 : header.refcountTableClusters * 2 ** header.clusterBits;
+  const refcountTable = Buffer.alloc(countBytes);
+  if (countBytes > 0) await file.read(header.refcountTableOffset, refcountTable);
   checkPopulation(l1, 'L1 table', header, file, fileBytes);
   checkPopulation(refcountTable, 'refcount table', header, file, fileBytes);
   const parsed = await parseSnapshots(header, file.filename, fileBytes, async (offset, length) => {

@@ -16,6 +16,7 @@ export async function readEntries(
   image: Qcow2Image,
   offset: number,
   bytes: number,
+  /** Whole 64-bit words. */
   memory: Buffer,
 ): Promise<Buffer | undefined> {
   const index = Math.floor(offset / image.l2Span);
@@ -37,10 +38,13 @@ export function survey(image: Qcow2Image, entries: Buffer, map: GrainMap, layer:
   const view = viewOf(entries);
   const perCluster = image.clusterSize / GRAIN_BYTES;
   const { version } = image.header;
-  for (let at = 0; at < entries.length; at += 8) {
+  // An overlay's table is nearly empty. (-0 is an entry with reserved bits only: nothing as well.)
+  const words = new Float64Array(entries.buffer, entries.byteOffset, entries.length / 8);
+  for (let entry = 0; entry < words.length; entry++) {
+    if (words[entry] === 0) continue;
+    const at = entry * 8;
     const hi = view.getUint32(at);
     const lo = view.getUint32(at + 4);
-    if ((hi | lo) === 0) continue;
     const offset = (hi & 0x00ff_ffff) * TWO_32 + ((lo & 0xffff_fe00) >>> 0);
     let where = layer;
     let host = -1;
