@@ -19,7 +19,7 @@ Options:
   --cache=MODE       cache mode of the snapshot section's disk; default writeback
   --plots            SVG of save and load time over RAM size and over the share of RAM written
                      (with --mem=64,128,256,512,1024,2048 for the range)
-  --large            snapshot section also with a 2 TiB image (minutes, for QEMU's sake)
+  --large            snapshot section also with a 2 TiB image and a chain of 300 (minutes, for QEMU's sake)
   --reps=N           repetitions, medians are shown; default 3
   --quick            one repetition, short tests, snapshots at 64 MiB
   --ours=COMMAND     what to measure as ours; default: node bin/ambervm.js

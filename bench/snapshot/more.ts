@@ -1,4 +1,5 @@
 /** The rest of the snapshot section: cache=none beside a plain writer, RAM of zeroes, a 2 TiB image, lines for the plots. */
+import { chainRows } from '../block/chain.ts';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -82,6 +83,7 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
     ] as const) {
       add(`2 TiB image, all mapped, 64 MiB guest: ${title}, ms`, key, large, MS);
     }
+    rows.push(...(await chainRows(join(o.work, 'chain'), o.log)));
   }
   return {
     title: 'Snapshots: other disks, other RAM',
