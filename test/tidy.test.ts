@@ -48,8 +48,8 @@ const DEVICE_CONTRACT = ['machine/device.ts', 'machine/clock.ts', 'migration/vms
 const NODE_FOLDERS = ['host', 'cli', 'block', 'api', 'testing', 'index.ts'];
 /** Who may use `console`, `process` and the wall clock. */
 const PROCESS_FOLDERS = ['host', 'cli', 'testing'];
-/** Looks at the clock to see what compiling costs; the guest never sees it. */
-const CLOCK_USERS = ['machine/cpu/cpu.ts: performance.now'];
+/** Look at the clock to see what compiling costs, or when it is time to give way; the guest never sees it. */
+const CLOCK_USERS = ['block/qcow2/table-walk.ts: performance.now', 'machine/cpu/cpu.ts: performance.now'];
 const MAX_LINES = 450;
 
 const IMPORTS = [
@@ -116,7 +116,7 @@ describe('words that only the host may use', () => {
     expect(forbid(/(?<![.\w'"`-])process\.\w+/g, [...PROCESS_FOLDERS, 'block'])).toEqual([]);
   });
   test('Date.now and performance.now', () => {
-    expect(forbid(/\b(Date|performance)\.now\b/g, PROCESS_FOLDERS)).toEqual(CLOCK_USERS);
+    expect([...new Set(forbid(/\b(Date|performance)\.now\b/g, PROCESS_FOLDERS))].sort()).toEqual(CLOCK_USERS);
   });
 });
 

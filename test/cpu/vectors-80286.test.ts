@@ -19,10 +19,7 @@ const NOT_ALIKE: readonly (readonly [tests: RegExp, why: string])[] = [
     /^D4 #\d+ aam 0:/,
     'AAM 0: #DE leaves flags alone on later CPUs; the 286 sets PF by an unfinished division',
   ],
-  [
-    /^F6\.7 #(952|1085|2653|4297) /,
-    'IDIV: some quotients that do not fit, which the 286 misses',
-  ],
+  [/^F6\.7 #(952|1085|2653|4297) /, 'IDIV: some quotients that do not fit, which the 286 misses'],
   [/^D8 #(2655|3961|4347) /, 'x87 operand at FFFE: without a coprocessor nobody looks at its limit'],
 ];
 

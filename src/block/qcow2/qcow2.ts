@@ -406,8 +406,7 @@ export class Qcow2 implements Layer, Snapshotting {
   }
 
   async readVmState(idOrTag: string, offset: number, target: Uint8Array): Promise<void> {
-    const ticket = await this.#enter();
-    try {
+    await this.#inGate(async () => {
       const snapshot = findSnapshot(this.image, idOrTag);
       if (offset < 0 || offset + target.length > snapshot.vmStateBytes) {
         throw this.#outOfBounds(offset, target.length, snapshot.vmStateBytes);
@@ -416,21 +415,22 @@ export class Qcow2 implements Layer, Snapshotting {
         this.#vmSource = { snapshot, l1: await readSnapshotL1(this.image, snapshot) };
       }
       await readVmState(this.image, snapshot, this.#vmSource.l1, offset, target);
+    });
+  }
+
+  openVmState(idOrTag: string): Promise<VmStateHandle> {
+    const inGate = <T>(task: () => Promise<T>) => this.#inGate(task);
+    return inGate(() => openVmState(this.image, findSnapshot(this.image, idOrTag), inGate));
+  }
+
+  /** Runs `task` as a request: whoever closes the gate waits for it. */
+  async #inGate<T>(task: () => Promise<T>): Promise<T> {
+    const ticket = await this.#enter();
+    try {
+      return await task();
     } finally {
       this.image.gate.leave(ticket);
     }
-  }
-
-  async openVmState(idOrTag: string): Promise<VmStateHandle> {
-    const inGate = async <T>(task: () => Promise<T>): Promise<T> => {
-      const ticket = await this.#enter();
-      try {
-        return await task();
-      } finally {
-        this.image.gate.leave(ticket);
-      }
-    };
-    return inGate(() => openVmState(this.image, findSnapshot(this.image, idOrTag), inGate));
   }
 
   async #enter(): Promise<number> {
