@@ -14,10 +14,19 @@ import { runScenario, type ScenarioResult } from './scenario.ts';
 const file = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-browser-'));
 const children: ChildProcess[] = [];
-afterAll(() => {
-  for (const child of children) child.kill('SIGKILL');
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+afterAll(async () => {
+  await Promise.all(children.map(end));
+  // Its helpers may outlive it by a moment, and write.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
 });
+
+/** The whole process group, and waits until it is gone. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  process.kill(-child.pid!, 'SIGKILL');
+  await closed;
+}
 
 async function bundle(source: string): Promise<string> {
   const { outputFiles } = await build({
@@ -86,7 +95,9 @@ async function inChromium(): Promise<ScenarioResult & { readonly failed?: string
     '--disable-dev-shm-usage',
     '--no-first-run',
   ];
-  const child = spawn('chromium', [...flags, `--user-data-dir=${folder}`, `http://127.0.0.1:${port}/`]);
+  const child = spawn('chromium', [...flags, `--user-data-dir=${folder}`, `http://127.0.0.1:${port}/`], {
+    detached: true,
+  });
   children.push(child);
   const ended = new Promise<never>((_, reject) => {
     child.once('close', (code) => reject(new Error(`chromium ended with code ${code}`)));
@@ -95,7 +106,7 @@ async function inChromium(): Promise<ScenarioResult & { readonly failed?: string
     return JSON.parse(await Promise.race([result, ended])) as ScenarioResult;
   } finally {
     ended.catch(() => {});
-    child.kill('SIGKILL');
+    await end(child);
     server.close();
   }
 }

@@ -19,7 +19,9 @@ import { requireProgram } from '../support/programs.ts';
 
 const DEMO = fileURLToPath(new URL('../../images/demo/demo.img', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-web-'));
-const cleanups: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+const cleanups: (() => unknown)[] = [
+  () => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 }),
+];
 afterAll(async () => {
   for (const cleanup of cleanups.reverse()) await cleanup();
 });
