@@ -1,7 +1,8 @@
-/** Puts a monitor session on a character back end: line ends, and output that waits for a slow reader. */
+/** Puts a monitor session on a character back end: line ends, and commands that wait for a slow reader. */
 import type { Hmp } from '../monitor/hmp.ts';
 import { MonitorSession } from '../monitor/session.ts';
 import type { CharBackend, CharEvent, CharFrontend } from './chardev/chardev.ts';
+import { PendingOutput } from './pending-output.ts';
 
 export interface MonitorLinkOptions {
   readonly hmp: Hmp;
@@ -12,30 +13,21 @@ export interface MonitorLinkOptions {
 }
 
 export class MonitorLink implements CharFrontend {
-  readonly #backend: CharBackend;
   readonly #session: MonitorSession;
-  /** What the back end did not take yet; no command is read before it is gone. */
-  #output: Uint8Array = new Uint8Array(0);
+  readonly #output: PendingOutput;
 
   constructor({ backend, ...options }: MonitorLinkOptions) {
-    this.#backend = backend;
+    this.#output = new PendingOutput(backend);
     this.#session = new MonitorSession({
       ...options,
-      write: (text) => this.#write(text),
-      onReady: () => this.#backend.acceptInput(),
+      write: (text) => this.#output.write(text.replaceAll('\n', '\r\n')),
+      onReady: () => backend.acceptInput(),
     });
     backend.attach(this);
   }
 
-  #write(text: string): void {
-    this.#output = Buffer.concat([this.#output, Buffer.from(text.replaceAll('\n', '\r\n'))]);
-    this.writable();
-  }
-
   writable(): void {
-    if (this.#output.length === 0) return;
-    this.#output = this.#output.subarray(this.#backend.write(this.#output));
-    if (this.#output.length === 0) queueMicrotask(() => this.#backend.acceptInput());
+    this.#output.flush();
   }
 
   canReceive(): number {
@@ -50,6 +42,6 @@ export class MonitorLink implements CharFrontend {
     if (event === 'opened') this.#session.opened();
     else if (event === 'focus') this.#session.focus();
     else if (event === 'blur') this.#session.blur();
-    else if (event === 'closed') this.#output = new Uint8Array(0);
+    else if (event === 'closed') this.#output.clear();
   }
 }

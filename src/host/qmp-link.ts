@@ -1,6 +1,7 @@
 /** Puts a QMP session on a character back end. A client that does not read gets no more events, and its requests wait. */
 import { QmpSession, type QmpSessionOptions } from '../monitor/qmp/session.ts';
 import type { CharBackend, CharEvent, CharFrontend } from './chardev/chardev.ts';
+import { PendingOutput } from './pending-output.ts';
 
 /** Output that may wait for the client, bytes; events beyond are lost. */
 const MAX_OUTPUT_BYTES = 256 * 1024;
@@ -10,31 +11,23 @@ export interface QmpLinkOptions extends Omit<QmpSessionOptions, 'write' | 'onRea
 }
 
 export class QmpLink implements CharFrontend {
-  readonly #backend: CharBackend;
   readonly #session: QmpSession;
-  #output: Uint8Array = new Uint8Array(0);
+  readonly #output: PendingOutput;
 
   constructor({ backend, ...options }: QmpLinkOptions) {
-    this.#backend = backend;
+    this.#output = new PendingOutput(backend);
     this.#session = new QmpSession({
       ...options,
-      write: (text) => this.#write(text),
-      onReady: () => this.#backend.acceptInput(),
+      write: (text, isEvent) => {
+        if (!isEvent || this.#output.length <= MAX_OUTPUT_BYTES) this.#output.write(`${text}\r\n`);
+      },
+      onReady: () => backend.acceptInput(),
     });
     backend.attach(this);
   }
 
-  #write(text: string): void {
-    const isEvent = text.startsWith('{"timestamp"');
-    if (isEvent && this.#output.length > MAX_OUTPUT_BYTES) return;
-    this.#output = Buffer.concat([this.#output, Buffer.from(`${text}\r\n`)]);
-    this.writable();
-  }
-
   writable(): void {
-    if (this.#output.length === 0) return;
-    this.#output = this.#output.subarray(this.#backend.write(this.#output));
-    if (this.#output.length === 0) queueMicrotask(() => this.#backend.acceptInput());
+    this.#output.flush();
   }
 
   canReceive(): number {
@@ -48,7 +41,7 @@ export class QmpLink implements CharFrontend {
   onEvent(event: CharEvent): void {
     if (event === 'opened') this.#session.opened();
     else if (event === 'closed') {
-      this.#output = new Uint8Array(0);
+      this.#output.clear();
       this.#session.closed();
     }
   }

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import type { CharReceiver, CharSink } from '../../src/machine/device.ts';
 import { encodePng } from '../../src/host/display/png.ts';
 import type { Machine } from '../../src/machine/machine.ts';
+import { keysOf } from '../../src/monitor/us-keyboard.ts';
 import type { Wait } from './vm.ts';
 
 /** COM1. Terminal sequences are taken out of `text`. */
@@ -108,47 +109,6 @@ export class ScreenView {
   }
 }
 
-/** QEMU's key names of characters on a US keyboard; capital letters and the second row need shift. */
-const PLAIN: Readonly<Record<string, string>> = {
-  ' ': 'spc',
-  '\n': 'ret',
-  '\t': 'tab',
-  '-': 'minus',
-  '=': 'equal',
-  '[': 'bracket_left',
-  ']': 'bracket_right',
-  ';': 'semicolon',
-  "'": 'apostrophe',
-  '`': 'grave_accent',
-  '\\': 'backslash',
-  ',': 'comma',
-  '.': 'dot',
-  '/': 'slash',
-};
-const SHIFTED: Readonly<Record<string, string>> = {
-  '!': '1',
-  '@': '2',
-  '#': '3',
-  $: '4',
-  '%': '5',
-  '^': '6',
-  '&': '7',
-  '*': '8',
-  '(': '9',
-  ')': '0',
-  _: 'minus',
-  '+': 'equal',
-  '{': 'bracket_left',
-  '}': 'bracket_right',
-  ':': 'semicolon',
-  '"': 'apostrophe',
-  '~': 'grave_accent',
-  '|': 'backslash',
-  '<': 'comma',
-  '>': 'dot',
-  '?': 'slash',
-};
-
 export class KeyboardLine {
   readonly #machine: Machine;
   readonly #wait: Wait;
@@ -169,10 +129,10 @@ export class KeyboardLine {
   /** Types text on a US keyboard. */
   async type(text: string): Promise<void> {
     for (const char of text) {
-      const shifted = SHIFTED[char] ?? (/[A-Z]/.test(char) ? char.toLowerCase() : undefined);
-      if (shifted !== undefined) await this.#key('shift', true);
-      await this.press(shifted ?? PLAIN[char] ?? char);
-      if (shifted !== undefined) await this.#key('shift', false);
+      const [key = char, ...held] = [...(keysOf(char) ?? [])].reverse();
+      for (const name of held) await this.#key(name, true);
+      await this.press(key);
+      for (const name of held) await this.#key(name, false);
     }
   }
 

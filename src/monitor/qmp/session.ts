@@ -18,8 +18,8 @@ export interface QmpSessionOptions {
   readonly package: string;
   /** Wall clock, ms since the epoch. */
   readonly now: () => number;
-  /** A message, without the line's end. */
-  readonly write: (text: string) => void;
+  /** A message, without the line's end; `isEvent`: nobody waits for it. */
+  readonly write: (text: string, isEvent: boolean) => void;
   /** A fault of ours. */
   readonly onFault: (error: unknown) => void;
   /** There is room for input again. */
@@ -134,7 +134,8 @@ export class QmpSession {
   }
 
   #send(message: Json): void {
-    this.#options.write(JSON.stringify(message, undefined, this.#options.pretty ? 4 : undefined));
+    const text = JSON.stringify(message, undefined, this.#options.pretty ? 4 : undefined);
+    this.#options.write(text, isObject(message) && message['event'] !== undefined);
   }
 }
 
