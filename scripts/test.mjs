@@ -8,11 +8,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildIfNeeded, installIfNeeded, ROOT, run, say } from './prepare.mjs';
+import { fetchQemuSource } from './qemu-source.mjs';
 
 const DEBIAN_PACKAGES = [
   ...['qemu-system-x86', 'qemu-utils', 'seabios', 'nasm', 'xorriso', 'grub-common', 'grub-pc-bin'],
   ...['syslinux', 'isolinux', 'syslinux-common', 'dosfstools', 'mtools', 'cpio', 'kmod', 'binutils'],
-  ...['e2fsprogs', 'gcc', 'gcc-multilib', 'gdb', 'bochs', 'acpica-tools', 'chromium'],
+  ...['e2fsprogs', 'gcc', 'gcc-multilib', 'make', 'gdb', 'bochs', 'acpica-tools', 'chromium'],
 ];
 
 function isRootOnDebian() {
@@ -80,6 +81,7 @@ function runTests(args) {
 const args = process.argv.slice(2);
 installIfNeeded();
 installReferencePrograms();
+if (process.env.AMBERVM_NO_APT === undefined && isRootOnDebian()) fetchQemuSource();
 buildIfNeeded();
 const lint = run(process.execPath, [join(ROOT, 'node_modules/@biomejs/biome/bin/biome'), 'check']);
 const types = run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', '.']);

@@ -157,7 +157,7 @@ const EXACT: Readonly<Record<string, Operation>> = {
 };
 
 describe.skipIf(!testFloatAvailable())(
-  'x87 arithmetic, TestFloat vectors (needs QEMU source and gcc)',
+  'x87 arithmetic, TestFloat vectors (skipped without the source of QEMU, gcc, make)',
   () => {
     let program = '';
     beforeAll(() => {

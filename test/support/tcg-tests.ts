@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLongRun } from './guests.ts';
 import { requireProgram } from './programs.ts';
+import { QEMU_SOURCE } from './qemu-source.ts';
 
-/** AMBERVM_QEMU_SOURCE: the unpacked source of QEMU 7.2. */
-const SOURCE = join(process.env['AMBERVM_QEMU_SOURCE'] ?? '/work/ref/qemu', 'tests/tcg/i386');
+const SOURCE = join(QEMU_SOURCE, 'tests/tcg/i386');
 
 /** Programs that check themselves. The long run has FPREM too, which prints two million lines. */
 export const SELF_CHECKING: readonly string[] = [

@@ -4,9 +4,9 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requireProgram } from './programs.ts';
+import { QEMU_SOURCE } from './qemu-source.ts';
 
-/** AMBERVM_QEMU_SOURCE: the unpacked source of QEMU 7.2. */
-const SOURCE = join(process.env['AMBERVM_QEMU_SOURCE'] ?? '/work/ref/qemu', 'tests/fp');
+const SOURCE = join(QEMU_SOURCE, 'tests/fp');
 
 export function testFloatAvailable(): boolean {
   return (
