@@ -16,6 +16,8 @@ import { hasQemuImg, qemuCheck, run } from '../support/qemu-img.ts';
 
 const LONG = process.env['AMBERVM_LONG'] === '1';
 const RUNS = Number(process.env['PROPERTY_RUNS'] ?? (LONG ? 2000 : 100));
+/** CI repeats the same histories; the long run makes new ones each time. */
+const SEED = process.env['SEED'] ?? (LONG ? undefined : '20261121');
 const TAGS = ['a', 'b', 'c'] as const;
 
 interface Layout {
@@ -290,6 +292,9 @@ class History {
     const unit = byUs ? 512 : this.layout.clusterSize;
     const bytes = Math.max(1, Math.round((to * 1.5 * this.disk.length) / unit)) * unit;
     if (bytes > 12 * 1024 * 1024 || (!byUs && this.disk.length % unit !== 0)) return;
+    // QEMU refuses to grow what a backing file would shine through: version 2 has no zero clusters.
+    const { version, backing } = this.layout;
+    if (!byUs && version === 2 && backing !== 'none' && bytes > this.disk.length) return;
     if (byUs) await this.open((node) => node.resize(bytes));
     else run('qemu-img', 'resize', '-q', '-f', 'qcow2', '--shrink', this.image, String(bytes));
     const disk = Buffer.alloc(bytes);
@@ -361,7 +366,7 @@ describe.skipIf(!hasQemuImg)('histories shared with QEMU', () => {
         {
           numRuns: RUNS,
           endOnFailure: process.env['SHRINK'] === undefined,
-          ...(process.env['SEED'] === undefined ? {} : { seed: Number(process.env['SEED']) }),
+          ...(SEED === undefined ? {} : { seed: Number(SEED) }),
         },
       );
     },
