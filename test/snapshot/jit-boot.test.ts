@@ -7,7 +7,10 @@ import { findGuest, isLongRun } from '../support/guests.ts';
 import { startDeterministic } from './deterministic-pc.ts';
 import { type Fingerprint, fingerprint } from './fingerprint.ts';
 
-const POINTS = [100_000_007, 500_000_003, 900_000_123, 1_700_000_011, 2_400_000_000, 2_650_000_001];
+const POINTS = [
+  100_000_007, 500_000_003, 900_000_123, 1_700_000_011, 2_400_000_000, 2_650_000_001, 2_810_526_316,
+  2_900_000_000, 2_973_684_211,
+];
 const [file, initrd] = [findGuest('vmlinuz-686'), findGuest('initramfs-686.gz')];
 
 async function boot(jit: boolean): Promise<{ prints: Fingerprint[]; compiled: number }> {
