@@ -271,6 +271,7 @@ export class Cpu extends CpuState {
       this.jit.sample(end);
       return false;
     }
+    if (this.get(L.EXIT_REASON) === L.EXIT_LOOK) return false;
     // Leaving by fault or jump does not count the instruction down in generated code.
     this.#executed++;
     if (this.get(L.EXIT_REASON) === L.EXIT_FAULT) {
@@ -697,6 +698,7 @@ export class Cpu extends CpuState {
         return 0;
       },
       lookup: (eip) => this.#lookup(eip!),
+      nextPage: (eip) => this.#nextPage(eip!),
       decode: (rec) => this.#decodeRecord(rec!),
       cold: (rec) => this.#cold(rec!, this.u16[(rec! + L.R_ORIG) >> 1]!),
       coldNamed: (rec, number) => this.#cold(rec!, number!),
@@ -704,15 +706,29 @@ export class Cpu extends CpuState {
     };
   }
 
-  /** Record for a jump out of the page. Leaves generated code where the next instruction needs a closer look. */
+  /**
+   * Record for a jump out of the page, or 0 where the run loop must look first. Where the target cannot be fetched the jump is
+   * done nevertheless and counts; the fault is that of the next instruction, as behind compiled jumps.
+   */
   #lookup(eip: number): number {
+    this.set(L.EIP, eip);
+    const rec = this.get(L.ICNT) <= 1 ? 0 : this.#enter(eip);
+    if (rec !== 0 && !this.#needsLook()) return rec;
+    this.set(L.EXIT_REASON, L.EXIT_JUMP);
+    return 0;
+  }
+
+  /** Record of the first instruction of the next page. 0: fetching it faults (recorded), or the run loop must look first. */
+  #nextPage(eip: number): number {
     const rec = this.#enter(eip);
-    if (rec === 0) return 0;
-    const breaks = this.breakpoints.codeArmed && this.#breaksInPage();
-    if (breaks || (this.get(L.MODE) !== L.MODE_F32 && this.#limitInPage())) {
-      this.set(L.EXIT_REASON, L.EXIT_JUMP);
-      return 0;
-    }
-    return rec;
+    if (rec === 0 || !this.#needsLook()) return rec;
+    this.set(L.EXIT_REASON, L.EXIT_LOOK);
+    return 0;
+  }
+
+  /** The instruction at EIP may lie behind the limit of CS, or a debugger waits for one of its page. */
+  #needsLook(): boolean {
+    if (this.breakpoints.codeArmed && this.#breaksInPage()) return true;
+    return this.get(L.MODE) !== L.MODE_F32 && this.#limitInPage();
   }
 }

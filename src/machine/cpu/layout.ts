@@ -105,6 +105,8 @@ export const EXIT_NONE = 0;
 export const EXIT_FAULT = 1;
 /** EIP and mode were set by a cold operation; look up and go on. */
 export const EXIT_JUMP = 2;
+/** EIP was set, and all instructions that were executed are counted; look up and go on. */
+export const EXIT_LOOK = 3;
 
 /**
  * Code modes. F32: CS, SS, DS, ES flat (base 0, limit 4 GiB), 32-bit code and stack, protected, not virtual-8086.

@@ -19,6 +19,7 @@ export const IMPORTS: Readonly<Record<string, number>> = {
   segment: 3,
   raise: 2,
   lookup: 1,
+  nextPage: 1,
   decode: 1,
   cold: 1,
   coldNamed: 2,
@@ -220,8 +221,8 @@ export class Dynamic extends Emitter {
     this.#done = true;
     this.finish(this.#lookup(eip));
   }
-  /** Record of the instruction at EIP; leaves with the fault if its page cannot be fetched. */
-  #lookup(target: Node): Node {
+  /** Record of the instruction at EIP; leaves if that takes more than a look into the code TLB. */
+  #lookup(target: Node, missed: 'lookup' | 'nextPage' = 'lookup'): Node {
     const eip = this.let(target);
     const base = this.state(L.SEGS + L.CS * L.SEG_STRIDE + L.SEG_BASE);
     const linear = this.general ? this.let(this.add(eip, base)) : eip;
@@ -238,7 +239,7 @@ export class Dynamic extends Emitter {
     this.out.if(
       this.ne(load('ld32', slot, 0), page),
       () => {
-        this.out.set(rec, this.slow('lookup', eip));
+        this.out.set(rec, this.slow(missed, eip));
         this.out.if(this.eqz(rec), () => this.fault());
       },
       () => this.setState(L.PAGELIN, page),
@@ -254,6 +255,6 @@ export class Dynamic extends Emitter {
     const k = this.shr(this.sub(REC, constant(L.END_RECORDS)), constant(L.RECORD_SHIFT));
     const linear = this.add(this.#pageLinear(constant(0x1000)), k);
     const eip = this.sub(linear, this.state(L.SEGS + L.CS * L.SEG_STRIDE + L.SEG_BASE));
-    return this.#lookup(eip);
+    return this.#lookup(eip, 'nextPage');
   }
 }
