@@ -19,5 +19,6 @@ export { MigrationError, type MigrationErrorCode } from './migration/errors.ts';
 export { UsageError } from './cli/grammar.ts';
 export { FirmwareError } from './host/firmware.ts';
 export type { SnapshotInfo } from './block/block-node.ts';
-export type { LoadOptions, MachineEvents, SaveOptions } from './machine/machine.ts';
+export type { MachineEvents } from './machine/machine.ts';
+export type { LoadOptions, SaveOptions } from './machine/save-and-load.ts';
 export type { RunState } from './machine/run-state.ts';
