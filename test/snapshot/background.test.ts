@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Injector, injectErrors } from '../../src/block/filters/inject-error.ts';
 import { openFile } from '../../src/block/file.ts';
 import { openImage } from '../../src/block/open.ts';
-import type { BackgroundSaveOptions } from '../../src/machine/machine.ts';
+import type { BackgroundSaveOptions } from '../../src/machine/save-and-load.ts';
 import { isLongRun } from '../support/guests.ts';
 import { Pc } from '../support/pc.ts';
 import { hasQemu, Qemu } from '../support/qemu.ts';
