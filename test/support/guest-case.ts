@@ -98,7 +98,7 @@ export class Random {
     return x;
   }
   below(n: number): number {
-    return ((this.next() >>> 8) * n) >>> 24;
+    return Math.floor(((this.next() >>> 8) * n) / 2 ** 24);
   }
   pick<T>(list: readonly T[]): T {
     return list[this.below(list.length)]!;

@@ -377,11 +377,19 @@ export class Cpu extends CpuState {
     return eip;
   }
 
-  /** Record at EIP, or 0 with the fault recorded (EIP is where it should be delivered). Fills the code TLB. */
+  /**
+   * Record at EIP, or 0 with the fault recorded (EIP is where it should be delivered). Fills the code TLB, and believes it: where
+   * slices end must not decide when a page table is looked at.
+   */
   #enter(eip: number): number {
     this.set(L.EIP, eip);
     const base = this.segBase(L.CS);
     const linear = (base + eip) | 0;
+    const known = this.get(L.XTLBBASE) + ((linear >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
+    if (this.get(known) === (linear & ~0xfff)) {
+      this.set(L.PAGELIN, linear & ~0xfff);
+      return this.get(known + 4) + ((linear & 0xfff) << L.RECORD_SHIFT);
+    }
     const limit = this.segLimit(L.CS) >>> 0;
     if (eip >>> 0 > limit) return this.#fetchFault(EXC_GP, 0);
     const user = this.get(L.CPL) === 3 ? 1 : 0;
@@ -391,9 +399,8 @@ export class Cpu extends CpuState {
     this.set(L.PAGELIN, page);
     const wholePage = (eip >>> 0) + (0xfff - (linear & 0xfff)) <= limit;
     if (wholePage && !(this.breakpoints.codeArmed && this.breakpoints.inPage(linear))) {
-      const slot = this.get(L.XTLBBASE) + ((linear >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
-      this.set(slot, page);
-      this.set(slot + 4, records);
+      this.set(known, page);
+      this.set(known + 4, records);
     }
     return records + ((linear & 0xfff) << L.RECORD_SHIFT);
   }
