@@ -1,5 +1,4 @@
 /** Debian's gdb against our gdb server: breakpoints by symbol, steps, watchpoints, backwards; and hostile packets. */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,18 +10,16 @@ import { createQcow2 } from '../../src/block/qcow2/create.ts';
 import { buildMachine } from '../../src/cli/build-machine.ts';
 import { parseCommandLine } from '../../src/cli/options.ts';
 import { encodePacket } from '../../src/host/gdb/packet.ts';
-import { GdbServer } from '../../src/host/gdb/server.ts';
 import type { Machine } from '../../src/machine/machine.ts';
-import type { MonitorHost } from '../../src/monitor/command.ts';
-import { Hmp } from '../../src/monitor/hmp.ts';
 import { requireProgram } from '../support/programs.ts';
 import { run } from '../support/qemu-img.ts';
+import { type Debugged, runGdb, serveGdb } from './debugger.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-gdb-'));
 const ELF = join(folder, 'guest.elf');
 const DISK = join(folder, 'guest.img');
 const hasTools = requireProgram('gdb') && requireProgram('nasm') && requireProgram('ld');
-const opened: { machine: Machine; server: GdbServer }[] = [];
+const opened: { machine: Machine; server: Debugged }[] = [];
 
 beforeAll(() => {
   if (!hasTools) return;
@@ -38,7 +35,7 @@ beforeAll(() => {
 
 afterEach(async () => {
   for (const { machine, server } of opened.splice(0)) {
-    await server.close();
+    await server[Symbol.asyncDispose]();
     await machine.close();
   }
 });
@@ -51,12 +48,9 @@ async function serve(icount = false): Promise<{ machine: Machine; port: number; 
   const counted = icount ? ['-icount', 'shift=3,sleep=off'] : [];
   const config = parseCommandLine(['-m', '4', '-bios', 'amberbios.bin', '-hda', overlay, ...counted]);
   const machine = await buildMachine(config, { serials: [], notice: () => {} });
-  const hmp = new Hmp({ machine, host: {} as MonitorHost });
-  const failures: unknown[] = [];
-  const server = new GdbServer({ machine, hmp, quit: () => {}, onFault: (error) => failures.push(error) });
-  await server.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 });
+  const server = await serveGdb(machine);
   opened.push({ machine, server });
-  return { machine, port: server.port!, failures };
+  return { machine, port: server.port, failures: server.failures };
 }
 
 /** The first answer of a session of its own; empty if it is not let in. */
@@ -73,34 +67,13 @@ function ask(port: number, packet: string): Promise<string> {
   });
 }
 
-/** What gdb prints for these commands. */
-function gdb(port: number, ...commands: readonly string[]): Promise<string> {
-  const all = [
-    'set confirm off',
-    'set pagination off',
-    'set architecture i386',
-    'set remotetimeout 60',
-    `target remote 127.0.0.1:${port}`,
-    ...commands,
-  ];
-  return new Promise((resolve, reject) => {
-    const child = spawn('gdb', ['-nx', '-batch', ...all.flatMap((c) => ['-ex', c]), ELF]);
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (bytes) => {
-        output += bytes;
-      });
-    }
-    child.on('error', reject);
-    child.on('close', () => resolve(output));
-  });
-}
+const gdb = (port: number, ...commands: readonly string[]) => runGdb(ELF, port, commands);
 
 describe.skipIf(!hasTools)('real gdb (skipped without gdb, nasm, ld)', () => {
   test('boots to a breakpoint by symbol, steps 1,000 instructions, watches a variable', async () => {
-    const { machine, failures } = await serve();
+    const { machine, port, failures } = await serve();
     const output = await gdb(
-      opened[0]!.server.port!,
+      port,
       'break work',
       'continue',
       'printf "ebx=%d counter=%d\\n", $ebx, *(int*)&counter',
