@@ -588,7 +588,7 @@ export class Cpu extends CpuState {
       return 0;
     }
     this.#afterControlChange();
-    if (this.#limitInPage()) return 0;
+    if (this.#needsLook()) return 0;
     const rec = this.#enter(this.get(L.EIP));
     this.set(L.EXIT_REASON, L.EXIT_JUMP);
     return rec;
