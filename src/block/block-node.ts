@@ -173,6 +173,16 @@ export interface DiskInstant {
   release(): Promise<void>;
 }
 
+/** Writes that lie in memory above an image (`-snapshot`) can be put into it after all. */
+export interface Committing {
+  /** No request may be in flight. Durable when it resolves; where it rejects, what was written stays in memory, too. */
+  commit(): Promise<void>;
+}
+
+export function supportsCommit(node: BlockNode): node is BlockNode & Committing {
+  return 'commit' in node;
+}
+
 export function supportsSnapshots(node: BlockNode): node is BlockNode & Snapshotting {
   return 'listSnapshots' in node;
 }

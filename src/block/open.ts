@@ -72,7 +72,12 @@ export async function openImage(filename: string, options: OpenImageOptions = {}
     await node.close();
     throw error;
   }
-  return snapshot && options.readOnly !== true ? copyOnWrite(node) : node;
+  if (!snapshot || options.readOnly === true) return node;
+  // The format was found out: what the guest wrote must not be able to change it.
+  const again = { ...options, snapshot: false, format: node.format };
+  return copyOnWrite(node, {
+    reopen: (asReadOnly) => openImage(filename, { ...again, readOnly: asReadOnly }),
+  });
 }
 
 /** `file:` is taken off; any other protocol is refused by its name. */

@@ -56,7 +56,13 @@ async function run(config: Config, program: string, notice: (message: string) =>
     ...(config.web === undefined ? {} : { tapConsole }),
     out: (line) => process.stdout.write(`${line}\n`),
     notice,
-    mux: { exit: () => session?.finish(0), now: () => nodeHost.wallClock() },
+    mux: {
+      exit: () => session?.finish(0),
+      commit: () => {
+        void session?.commit().then((text) => text === '' || notice(text.trimEnd()));
+      },
+      now: () => nodeHost.wallClock(),
+    },
   });
   try {
     const machine = await buildMachine(config, { serials: characters.serials, notice });

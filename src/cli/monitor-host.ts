@@ -49,7 +49,8 @@ export function createMonitorHost({
     openImage: (filename, options) => openImage(filename, options),
     characters: () => characters.open.map(({ label, backend }) => ({ label, filename: backend.filename })),
     setLog: (items) => log.set(items),
-    logHelp: logItemsHelp,
+    // Only here: the command line's -d has no such item.
+    logHelp: () => logItemsHelp().replace('\n', '\nnone            remove all logs\n'),
     setLogFile: (path) => log.setFile(path),
     completeFile,
     gdbserver,

@@ -35,6 +35,7 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   #gdb: GdbControl | undefined;
+  #hmp: Hmp | undefined;
   readonly #vnc = new VncControl();
   readonly #web = new WebControl();
   readonly #done: Promise<number>;
@@ -52,6 +53,11 @@ export class Session {
   /** Ends the program with this exit code. The first call counts. */
   finish(code: number): void {
     this.#finish(code);
+  }
+
+  /** Ctrl-a s: what the guest wrote with -snapshot goes into the images. Gives what there is to say. */
+  async commit(): Promise<string> {
+    return (await this.#hmp?.execute('commit all')) ?? '';
   }
 
   async run(): Promise<number> {
@@ -101,6 +107,7 @@ export class Session {
     const host = createMonitorHost({ config, characters, log, gdbserver, vnc: this.#vnc, quit });
     const hmp = new Hmp({ machine, host });
     this.#gdb = gdb;
+    this.#hmp = hmp;
     const onFault = (error: unknown) => this.#fail(error);
     for (const { backend, muxed, control, pretty } of characters.monitors) {
       if (control) {

@@ -5,6 +5,8 @@ export type ArgumentKind =
   /** A word, quoted or not. */
   | 'string'
   | 'filename'
+  /** The same where QEMU's table has it as a word: its message differs. */
+  | 'path'
   /** Name of a drive. */
   | 'device'
   /** Name of a snapshot. */
@@ -17,6 +19,10 @@ export type ArgumentKind =
   | 'keys'
   /** An expression. */
   | 'integer'
+  /** An expression behind a point: `.1`. Always optional. */
+  | 'index'
+  /** `on` or `off`. */
+  | 'switch'
   /** `/fmt` before the other arguments. */
   | 'format'
   /** `-x`. */
@@ -102,6 +108,21 @@ export function parseArguments(
         const { format, end } = parseFormat(text, at);
         values.set(spec.name, format);
         at = end;
+        break;
+      }
+      case 'index': {
+        if (text[at] !== '.') break;
+        const { value, end } = parseExpression(text, at + 1, registers);
+        values.set(spec.name, value);
+        at = end;
+        break;
+      }
+      case 'switch': {
+        const word = /^(on|off)(?=\s|$)/.exec(text.slice(at))?.[0];
+        // QEMU's message stands alone, without the command's name.
+        if (word === undefined) throw new ExpressionError("Expected 'on' or 'off'");
+        values.set(spec.name, word === 'on');
+        at += word.length;
         break;
       }
       case 'rest': {

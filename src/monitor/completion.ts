@@ -66,7 +66,10 @@ function wordsFor(
     case 'trace':
       return TRACE_EVENTS.map(({ name }) => name);
     case 'filename':
+    case 'path':
       return sources.files(word);
+    case 'switch':
+      return ['on', 'off'];
     case 'keys': {
       const held = word.slice(0, word.lastIndexOf('-') + 1);
       return KEY_NAMES.map((key) => held + key);

@@ -3,8 +3,9 @@ import * as L from '../machine/cpu/layout.ts';
 import type { CpuState } from '../machine/cpu/cpu-state.ts';
 
 const GENERAL = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
+const CS = 1;
 const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
-const OTHER_NAMES: Readonly<Record<string, string>> = { sp: 'esp', fp: 'ebp', pc: 'eip' };
+const OTHER_NAMES: Readonly<Record<string, string>> = { sp: 'esp', fp: 'ebp' };
 const CONTROL: Readonly<Record<string, number>> = { cr0: L.CR0, cr2: L.CR2, cr3: L.CR3, cr4: L.CR4 };
 
 export function registerValue(cpu: CpuState, name: string): bigint | undefined {
@@ -12,6 +13,8 @@ export function registerValue(cpu: CpuState, name: string): bigint | undefined {
   const unsigned = (value: number) => BigInt(value >>> 0);
   const general = GENERAL.indexOf(plain);
   if (general >= 0) return unsigned(cpu.reg32(general));
+  // QEMU's is linear, and sign-extended.
+  if (plain === 'pc') return BigInt((cpu.segBase(CS) + cpu.get(L.EIP)) | 0);
   if (plain === 'eip') return unsigned(cpu.get(L.EIP));
   if (plain === 'eflags') return unsigned(cpu.eflags());
   const control = CONTROL[plain];

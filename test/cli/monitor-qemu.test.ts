@@ -1,4 +1,5 @@
 /** The same commands on the same machine, stopped before its first instruction: our monitor beside QEMU's, to the letter. */
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Machine } from '../../src/index.ts';
 import { hasQemu, hasSeabios, Qemu, SEABIOS } from '../support/qemu.ts';
@@ -42,6 +43,19 @@ describe.skipIf(!hasQemu || !hasSeabios)('beside QEMU', () => {
     const theirs = await qemu.hmp(line);
     expect(await ours.monitor(line)).toBe(theirs.replaceAll('\r\n', '\n'));
   });
+
+  test('all of monitor-lines.txt, one after the other', async () => {
+    const lines = readFileSync(new URL('monitor-lines.txt', import.meta.url), 'utf8')
+      .trim()
+      .split('\n');
+    const different: object[] = [];
+    for (const line of lines) {
+      const theirs = (await qemu.hmp(line)).replaceAll('\r\n', '\n');
+      const own = await ours.monitor(line);
+      if (own !== theirs) different.push({ line, theirs, own });
+    }
+    expect(different).toEqual([]);
+  }, 120_000);
 
   test('the fields of info blockstats', async () => {
     const fields = (text: string, device: string) =>

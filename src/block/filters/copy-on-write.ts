@@ -2,29 +2,38 @@
  * `-snapshot`: writes go to memory in clusters, reads see them, the image below is never written. Not kept: what exceeds
  * the named limit fails as a full disk would.
  */
-import type { BlockNode } from '../block-node.ts';
+import type { BlockNode, Committing } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 
 const CLUSTER_BYTES = 64 * 1024;
 /** Memory for writes of one drive. */
 export const MAX_OVERLAY_BYTES = 4 * 1024 * 1024 * 1024;
 
-/** Owns `below` and closes it. */
-export function copyOnWrite(below: BlockNode, maxBytes = MAX_OVERLAY_BYTES): BlockNode {
-  return new CopyOnWrite(below, maxBytes);
+export interface CopyOnWriteOptions {
+  /** Default {@link MAX_OVERLAY_BYTES}. */
+  readonly maxBytes?: number;
+  /** Opens the image below once more; without it nothing can be committed. */
+  readonly reopen?: (readOnly: boolean) => Promise<BlockNode>;
 }
 
-class CopyOnWrite implements BlockNode {
+/** Owns `below` and closes it. */
+export function copyOnWrite(below: BlockNode, options: CopyOnWriteOptions = {}): BlockNode & Committing {
+  return new CopyOnWrite(below, options);
+}
+
+class CopyOnWrite implements BlockNode, Committing {
   readonly format = 'copy-on-write';
   readonly readOnly = false;
-  readonly #below: BlockNode;
+  #below: BlockNode;
+  readonly #reopen: CopyOnWriteOptions['reopen'];
   readonly #maxClusters: number;
   readonly #clusters = new Map<number, Uint8Array>();
   /** Clusters that are being filled from below. */
   readonly #filling = new Map<number, Promise<Uint8Array>>();
 
-  constructor(below: BlockNode, maxBytes: number) {
+  constructor(below: BlockNode, { maxBytes = MAX_OVERLAY_BYTES, reopen }: CopyOnWriteOptions) {
     this.#below = below;
+    this.#reopen = reopen;
     this.#maxClusters = Math.floor(maxBytes / CLUSTER_BYTES);
   }
 
@@ -120,6 +129,30 @@ class CopyOnWrite implements BlockNode {
   }
 
   async flush(): Promise<void> {}
+
+  /** The image is closed, opened to be written, and opened as before. */
+  async commit(): Promise<void> {
+    const reopen = this.#reopen;
+    if (reopen === undefined) {
+      throw new BlockError('unsupported', `'${this.filename}': nothing can be committed here`);
+    }
+    await this.#below.close();
+    try {
+      const image = await reopen(false);
+      try {
+        for (const [index, cluster] of this.#clusters) {
+          const start = index * CLUSTER_BYTES;
+          await image.write(start, cluster.subarray(0, Math.min(CLUSTER_BYTES, image.sizeBytes - start)));
+        }
+        await image.flush();
+      } finally {
+        await image.close();
+      }
+      this.#clusters.clear();
+    } finally {
+      this.#below = await reopen(true);
+    }
+  }
 
   async close(): Promise<void> {
     this.#clusters.clear();

@@ -115,7 +115,7 @@ describe('filters', () => {
 
   it('copy-on-write: two writers of a new cluster both get through; a limit is kept', async () => {
     const file = memory();
-    const node = copyOnWrite(await openRaw(file), 128 * 1024);
+    const node = copyOnWrite(await openRaw(file), { maxBytes: 128 * 1024 });
     await Promise.all([node.write(10, new Uint8Array([1])), node.write(20, new Uint8Array([2]))]);
     const back = new Uint8Array(30);
     await node.read(0, back);
@@ -124,5 +124,37 @@ describe('filters', () => {
     await expect(node.write(200_000, new Uint8Array(10))).rejects.toMatchObject({ code: 'no-space' });
     expect(file.bytes.every((byte) => byte === 7)).toBe(true);
     await expect(node.read(256 * 1024, new Uint8Array(1))).rejects.toMatchObject({ code: 'out-of-bounds' });
+  });
+
+  it('copy-on-write: what was written goes into the image at a commit, once', async () => {
+    const file = memory();
+    const opened: boolean[] = [];
+    const reopen = async (asReadOnly: boolean) => {
+      opened.push(asReadOnly);
+      return openRaw(file);
+    };
+    const node = copyOnWrite(await openRaw(file), { reopen });
+    await node.write(10, new Uint8Array([1, 2, 3]));
+    expect(file.bytes[10]).toBe(7);
+    await node.commit();
+    expect(opened).toEqual([false, true]);
+    expect([...file.bytes.subarray(9, 14)]).toEqual([7, 1, 2, 3, 7]);
+    await node.write(10, new Uint8Array([9]));
+    expect(file.bytes[10]).toBe(1);
+    const back = new Uint8Array(4);
+    await node.read(9, back);
+    expect([...back]).toEqual([7, 9, 2, 3]);
+  });
+
+  it('copy-on-write: where the image cannot be written, a commit says so and keeps what was written', async () => {
+    const file = memory();
+    const reopen = async (asReadOnly: boolean) =>
+      asReadOnly ? openRaw(file) : Promise.reject(new Error('Permission denied'));
+    const node = copyOnWrite(await openRaw(file), { reopen });
+    await node.write(10, new Uint8Array([1]));
+    await expect(node.commit()).rejects.toThrow('Permission denied');
+    const back = new Uint8Array(2);
+    await node.read(10, back);
+    expect([...back]).toEqual([1, 7]);
   });
 });

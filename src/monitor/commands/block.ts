@@ -1,4 +1,5 @@
 /** Removable media: eject, change. Screen: screendump. */
+import { type Committing, supportsCommit } from '../../block/block-node.ts';
 import type { MachineDisk } from '../../machine/disk.ts';
 import type { Machine } from '../../machine/machine.ts';
 import {
@@ -16,7 +17,7 @@ export const BLOCK_COMMANDS: readonly Command[] = [
     'commit',
     [arg('device', 'device')],
     'device|all',
-    'commit changes to the backing files (only by ambervm img commit, when the machine is off)',
+    'commit changes to the disk images (if -snapshot is used); to backing files: ambervm img commit, when the machine is off',
     async ({ machine, host }, args) => {
       const name = args.string('device');
       const disk = machine.disks.find(({ device }) => device === name);
@@ -24,6 +25,11 @@ export const BLOCK_COMMANDS: readonly Command[] = [
       if (disk !== undefined && disk.node === undefined) return `Device '${name}' has no medium\n`;
       for (const { device, node } of disk === undefined ? machine.disks : [disk]) {
         if (node === undefined) continue;
+        if (supportsCommit(node)) {
+          await commit(machine, device, node);
+          if (disk !== undefined) return undefined;
+          continue;
+        }
         const facts = (await host.imageFacts(node)) as { 'backing-filename'?: string };
         if (facts['backing-filename'] !== undefined) {
           throw new CommandError(
@@ -109,6 +115,18 @@ function changeVnc(host: MonitorHost, what: string, password: string | undefined
   if (what !== 'password' && what !== 'passwd') throw new CommandError("Expected 'password' after 'vnc'");
   if (password === undefined) throw new CommandError("Parameter 'password' is missing");
   return setVncPassword(host, password);
+}
+
+async function commit(machine: Machine, device: string, node: Committing): Promise<void> {
+  const wasRunning = machine.running;
+  await machine.pause();
+  try {
+    await node.commit();
+  } catch (error) {
+    throw new CommandError(`'commit' error for '${device}': ${reason(error)}`);
+  } finally {
+    if (wasRunning) machine.start();
+  }
 }
 
 function kindOf(machine: Machine, device: string): string | undefined {

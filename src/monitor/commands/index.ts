@@ -8,9 +8,10 @@ import { SNAPSHOT_COMMANDS } from './snapshot.ts';
 import { VNC_COMMANDS } from './vnc.ts';
 import { TRACE_COMMANDS } from './trace.ts';
 
-const HELP = command('help|?', [arg('rest', 'name?')], '[cmd]', 'show the help', (_context, args) =>
-  helpText(args.optional('name')),
-);
+const HELP = command('help|?', [arg('rest', 'name?')], '[cmd]', 'show the help', ({ host }, args) => {
+  const topic = args.optional('name');
+  return topic === 'log' ? host.logHelp() : helpText(topic);
+});
 
 const INFO: Command = {
   ...command(

@@ -42,7 +42,7 @@ const SMALL: readonly Command[] = [
     host.name === undefined ? undefined : `${host.name}\n`,
   ),
   command('snapshots', [], '', 'show the currently saved VM snapshots', ({ machine }) =>
-    snapshotTable(machine.listSnapshots()),
+    snapshotsText(machine),
   ),
   command(
     'status',
@@ -58,6 +58,22 @@ const SMALL: readonly Command[] = [
     'show the current VM UUID',
     ({ host }) => `${host.uuid ?? '00000000-0000-0000-0000-000000000000'}\n`,
   ),
+  // What there is none of, as QEMU says it.
+  command('block-jobs', [], '', 'show progress of ongoing block device operations', () => 'No active jobs\n'),
+  command('iothreads', [], '', 'show iothreads', () => undefined),
+  command('kvm', [], '', 'show KVM information', () => 'kvm support: disabled\n'),
+  command('network', [], '', 'show the network state', () => undefined),
+  command('numa', [], '', 'show NUMA information', () => '0 nodes\n'),
+  command('usb', [], '', 'show guest USB devices', () => {
+    throw new CommandError('USB support not enabled');
+  }),
+  command(
+    'memory_size_summary',
+    [],
+    '',
+    'show the amount of initially allocated and present hotpluggable (if enabled) memory in bytes.',
+    ({ machine }) => `base memory: ${machine.options.ramBytes}\nplugged memory: 0\n`,
+  ),
   command('version', [], '', 'show the version', ({ host }) => `${host.version}\n`),
 ];
 
@@ -70,6 +86,16 @@ export const INFO_COMMANDS: readonly Command[] = [
   ...PAGING_INFO,
   ...TRACE_INFO,
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
+
+/** That there is nowhere to keep any is no error here, in QEMU either. */
+function snapshotsText(machine: Machine): string {
+  try {
+    return snapshotTable(machine.listSnapshots());
+  } catch (error) {
+    if (error instanceof Error && error.name === 'MigrationError') return `${error.message}\n`;
+    throw error;
+  }
+}
 
 /** QEMU's words: `running`, or `paused` with the state in brackets if it is another one. */
 function statusText({ state }: Machine): string {

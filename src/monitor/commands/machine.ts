@@ -37,6 +37,12 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     machine.start();
     return undefined;
   }),
+  command('cpu', [arg('integer', 'index')], 'index', 'set the default CPU', (_context, args) =>
+    args.number('index') === 0 ? undefined : 'invalid CPU index\n',
+  ),
+  command('system_wakeup', [], '', 'wakeup guest from suspend', () => {
+    throw new CommandError('Unable to wake up: guest is not in suspended state');
+  }),
   command('system_reset', [], '', 'reset the system', ({ machine }) => {
     machine.reset();
     return undefined;
@@ -56,8 +62,9 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     'define new values for the boot device list',
     ({ machine }, args) => {
       const order = args.string('bootdevice');
-      for (const letter of order) {
+      for (const [i, letter] of [...order].entries()) {
         if (letter < 'a' || letter > 'p') return `Invalid boot device '${letter}'\n`;
+        if (order.indexOf(letter) < i) return `Boot device '${letter}' was given twice\n`;
       }
       setBootOrder(machine, order);
       return `boot device list now set to ${order}\n`;

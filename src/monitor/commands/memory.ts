@@ -50,7 +50,7 @@ export const MEMORY_COMMANDS: readonly Command[] = [
   ),
   command(
     'i',
-    [arg('format', 'fmt'), arg('integer', 'addr'), arg('integer', 'index?')],
+    [arg('format', 'fmt'), arg('integer', 'addr'), arg('index', 'index')],
     '/fmt addr',
     'I/O port read',
     (context, args) => {
@@ -96,14 +96,14 @@ export const MEMORY_COMMANDS: readonly Command[] = [
   ),
   command(
     'memsave',
-    [arg('integer', 'val'), arg('integer', 'size'), arg('filename', 'filename')],
+    [arg('integer', 'val'), arg('integer', 'size'), arg('path', 'filename')],
     'addr size file',
     "save to disk virtual memory dump starting at 'addr' of size 'size'",
     (context, args) => save(context, args, true),
   ),
   command(
     'pmemsave',
-    [arg('integer', 'val'), arg('integer', 'size'), arg('filename', 'filename')],
+    [arg('integer', 'val'), arg('integer', 'size'), arg('path', 'filename')],
     'addr size file',
     "save to disk physical memory dump starting at 'addr' of size 'size'",
     (context, args) => save(context, args, false),
@@ -115,7 +115,9 @@ export const MEMORY_COMMANDS: readonly Command[] = [
     'print the guest physical address corresponding to a guest virtual address',
     ({ machine }, args) => {
       const address = debugTranslate(machine.cpu, Number(BigInt.asIntN(32, args.integer('addr'))));
-      return address === undefined ? 'Unmapped\n' : `gpa: 0x${address.toString(16)}\n`;
+      return address === undefined
+        ? 'Unmapped\n'
+        : `gpa: ${address === 0 ? '0' : `0x${address.toString(16)}`}\n`;
     },
   ),
 ];
@@ -170,7 +172,7 @@ function dump(context: CommandContext, args: Arguments, isVirtual: boolean): str
     }
     lines.push(prefix + formatItems(line, format, size));
   }
-  return `${lines.join('\n')}\n`;
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 function formatItems(line: Uint8Array, format: string, size: number): string {

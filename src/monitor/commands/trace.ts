@@ -2,19 +2,15 @@
 import { findTraceEvents, setTraceEvents } from '../../machine/trace.ts';
 import { argument as arg, type Command, command } from '../command.ts';
 
-const ON: Readonly<Record<string, boolean>> = { on: true, off: false };
-
 export const TRACE_COMMANDS: readonly Command[] = [
   command(
     'trace-event',
-    [arg('trace', 'name'), arg('string', 'option')],
+    [arg('trace', 'name'), arg('switch', 'option')],
     'name on|off [vcpu]',
     'changes status of a specific trace event (vcpu: vCPU to set, default is all)',
     (_context, args) => {
-      const on = ON[args.string('option')];
-      if (on === undefined) return "trace-event: invalid value for option, expected 'on' or 'off'\n";
       const name = args.string('name');
-      return setTraceEvents(name, on) ? undefined : `unknown event "${name}"\n`;
+      return setTraceEvents(name, args.flag('option')) ? undefined : `unknown event "${name}"\n`;
     },
   ),
 ];
