@@ -24,7 +24,7 @@ interface Reads {
 }
 
 /** Makes the chain in `folder`, if it is not there; gives its lowest and its top image. */
-async function makeChain(folder: string): Promise<{ base: string; top: string }> {
+export async function makeChain(folder: string): Promise<{ base: string; top: string }> {
   mkdirSync(folder, { recursive: true });
   const base = join(folder, 'base.qcow2');
   const name = (n: number): string => join(folder, `o${n}.qcow2`);

@@ -70,8 +70,15 @@ export function firstFree(block: Buffer, from: number, order: number, entries: n
 /** What a transaction has made of a block. */
 export interface Shadow {
   readonly data: Buffer;
-  /** No cluster of it was free before. */
-  readonly wasFull: boolean;
+  /** First entry from `from` on that was 0 before, or the number of entries. */
+  firstFree(from: number): number;
+}
+
+/** A transaction's blocks. */
+export interface Shadows {
+  get(index: number): Shadow | undefined;
+  /** Of which there is no shadow. `isRow`: those behind it will be needed as well. */
+  base(index: number, isRow: boolean): Promise<Buffer | undefined>;
 }
 
 /** Blocks that are read ahead where many are needed in a row, and bytes of them. */
@@ -168,29 +175,26 @@ export class Refcounts {
   }
 
   /**
-   * Up to `count` neighbouring free clusters (all of them if `exact`), not marked as used. `shadow` gives what a
-   * transaction has made of a block: free is what is free before and after it. `start`: where to begin, default at the
+   * Up to `count` neighbouring free clusters (all of them if `exact`), not marked as used. `shadows`: what a
+   * transaction has made of the blocks: free is what is free before and after it. `start`: where to begin, default at the
    * first cluster that may be free.
    */
-  async findFree(
-    count: number,
-    exact: boolean,
-    shadow?: (index: number) => Shadow | undefined,
-    start = this.#hint,
-  ): Promise<FreeRun> {
+  async findFree(count: number, exact: boolean, shadows?: Shadows, start = this.#hint): Promise<FreeRun> {
     let first = -1;
     let hinted = start !== this.#hint;
     this.#lowered = false;
     for (let cluster = start; ; ) {
       const index = Math.floor(cluster / this.blockEntries);
-      const next = shadow?.(index);
+      const next = shadows?.get(index);
       const end = (index + 1) * this.blockEntries;
-      const base = next?.wasFull === true ? undefined : await this.#baseOf(index, cluster > start);
+      const isRow = cluster > start;
+      const base =
+        next === undefined ? await (shadows?.base(index, isRow) ?? this.#baseOf(index, isRow)) : undefined;
       while (cluster < end) {
         const at = cluster % this.blockEntries;
         const free =
-          next?.wasFull === true
-            ? this.blockEntries
+          next !== undefined
+            ? next.firstFree(at)
             : base === undefined
               ? at
               : firstFree(base, at, this.order, this.blockEntries);

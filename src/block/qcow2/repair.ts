@@ -5,7 +5,7 @@ import { countReferences } from './count-references.ts';
 import { INCOMPAT_CORRUPT, INCOMPAT_DIRTY } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { getRefcount } from './refcount.ts';
-import { withCopied } from './snapshots.ts';
+import { withCopied } from './regain-copied.ts';
 import { Transaction } from './transaction.ts';
 
 /**

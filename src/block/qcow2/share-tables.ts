@@ -1,19 +1,21 @@
 /** How L2 tables come to be shared between the active disk and a snapshot: one reference more, and no COPIED flags. */
-import { setCopied, setEntry } from './be64.ts';
+import { entryIsCopied, setCopied, setEntry } from './be64.ts';
 import type { FrozenDisk } from './frozen-disk.ts';
-import { INCOMPAT_DIRTY } from './header.ts';
+import { INCOMPAT_DIRTY, l1EntriesFor } from './header.ts';
 import type { Qcow2Image } from './image.ts';
+import type { Snapshot } from './snapshot-table.ts';
 import { tablesOf, type WalkedTable } from './table-walk.ts';
 import type { Transaction } from './transaction.ts';
 
-/** Every table of the active disk and all it names gets one reference more and loses its COPIED flags. */
+/** Every table of the active disk that `wanted` wants and all it names gets one reference more and loses its COPIED flags. */
 export async function shareTables(
   image: Qcow2Image,
   transaction: Transaction,
   l1: Buffer,
   entries: number,
+  wanted: (index: number) => boolean,
 ): Promise<void> {
-  for await (const walked of tablesOf(image, l1, 0, entries)) {
+  for await (const walked of tablesOf(image, transaction, l1, 0, entries, wanted)) {
     await shareTable(image, transaction, l1, walked);
   }
 }
@@ -47,18 +49,19 @@ export async function shareFrozen(
   frozen: FrozenDisk,
   active: Buffer,
   entries: number,
+  wanted: (index: number) => boolean,
 ): Promise<Buffer> {
   const { clusterSize, l2Cache } = image;
   const then = Buffer.from(frozen.l1);
+  const isSame = (i: number): boolean => image.l2Offset(then, i) === image.l2Offset(image.l1, i);
+  for await (const walked of tablesOf(image, transaction, then, 0, entries, (i) => isSame(i) && wanted(i))) {
+    await shareTable(image, transaction, active, walked);
+    active.copy(then, walked.index * 8, walked.index * 8, walked.index * 8 + 8);
+  }
   for (let i = 0; i < entries; i++) {
+    if (image.l2Offset(frozen.l1, i) === image.l2Offset(image.l1, i)) continue;
     const offset = image.l2Offset(then, i);
     const now = image.l2Offset(active, i);
-    if (offset !== 0 && offset === now) {
-      const table = await l2Cache.get(offset);
-      await shareTable(image, transaction, active, { index: i, isOwn: false, offset, table });
-      active.copy(then, i * 8, i * 8, i * 8 + 8);
-      continue;
-    }
     if (offset !== 0) {
       const table = await l2Cache.get(offset);
       await transaction.changeEntries(table, 1);
@@ -106,4 +109,32 @@ function withoutCopied(image: Qcow2Image, table: Buffer, inPlace = false): Buffe
   const clean = inPlace ? table : Buffer.from(table);
   for (let at = 0; at < clean.length; at += image.entryBytes) clean[at] = clean[at]! & 0x7f;
   return clean;
+}
+
+/** A snapshot that goes. */
+export interface Leaving {
+  readonly snapshot: Snapshot;
+  readonly l1: Buffer;
+  /** L1 entries whose tables, and all that these name, a new snapshot takes over as they are. */
+  readonly inherited: Set<number>;
+}
+
+/**
+ * Tables that the disk shares with a snapshot that goes: the new one names them in its place, and no count changes. A
+ * snapshot made again costs what was written since.
+ */
+export function inheritTables(image: Qcow2Image, gone: readonly Leaving[]): ReadonlySet<number> {
+  const all = new Set<number>();
+  const then = image.frozen?.l1 ?? image.l1;
+  const diskEntries = l1EntriesFor(image.header.sizeBytes, image);
+  for (const { inherited, l1, snapshot } of gone) {
+    for (let i = 0; i < Math.min(diskEntries, snapshot.l1Entries); i++) {
+      const offset = image.l2Offset(l1, i);
+      if (offset === 0 || all.has(i) || entryIsCopied(then, i)) continue;
+      if (image.l2Offset(then, i) !== offset || image.l2Offset(image.l1, i) !== offset) continue;
+      inherited.add(i);
+      all.add(i);
+    }
+  }
+  return all;
 }

@@ -5,16 +5,15 @@
  */
 import type { SnapshotInfo, SnapshotMeta } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
-import { entryIsCopied, entryOffset, setCopied, setEntry } from './be64.ts';
+import { entryIsCopied, setCopied, setEntry } from './be64.ts';
 import { type Extent, setCompressedEntry } from './compressed.ts';
 import { l1EntriesFor } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_NAME_BYTES, MAX_SNAPSHOTS } from './limits.ts';
-import { type CountBlock, checkCopied, viewOf } from './plain-entries.ts';
-import { getRefcount } from './refcount.ts';
-import { COMPRESSED, hostOffset, isCopied, kindOf, putEntry, setEntryCopied, WHOLE } from './references.ts';
+import { putEntry, WHOLE } from './references.ts';
+import { isAllAlone, regainCopied, takeOver, withCopied } from './regain-copied.ts';
 import { serializeSnapshots, type Snapshot, vmStateL1Index } from './snapshot-table.ts';
-import { shareForActive, shareFrozen, shareTables } from './share-tables.ts';
+import { inheritTables, type Leaving, shareForActive, shareFrozen, shareTables } from './share-tables.ts';
 import { tablesOf } from './table-walk.ts';
 import { Transaction } from './transaction.ts';
 
@@ -120,20 +119,29 @@ export function createSnapshot(
 export async function editSnapshots(image: Qcow2Image, edit: SnapshotEdit): Promise<Transaction> {
   const { create, remove = [], rename } = edit;
   const transaction = new Transaction(image);
-  const gone = image.snapshots.filter(({ id }) => remove.includes(id));
-  const list = image.snapshots.filter((s) => !gone.includes(s)).map((s) => withTag(s, rename?.get(s.id)));
+  const gone = await Promise.all(
+    image.snapshots.filter(({ id }) => remove.includes(id)).map((snapshot) => leaving(image, snapshot)),
+  );
+  const list = image.snapshots
+    .filter(({ id }) => !remove.includes(id))
+    .map((s) => withTag(s, rename?.get(s.id)));
   if (create !== undefined) {
     checkMeta(image, create.meta);
-    list.push(await addSnapshot(image, transaction, create.meta, create.vmState));
+    const inherited = inheritTables(image, gone);
+    list.push(await addSnapshot(image, transaction, create.meta, create.vmState, inherited));
   }
-  for (const snapshot of gone) {
-    const l1 = await dropSnapshot(image, transaction, snapshot);
+  for (const one of gone) {
     // With a new snapshot the active disk has nothing alone.
-    if (create === undefined) await regainCopied(image, transaction, l1);
+    if (create !== undefined) await dropSnapshot(image, transaction, one);
+    else await dropLast(image, transaction, one);
   }
   await putSnapshots(transaction, list);
   await transaction.commit();
   return transaction;
+}
+
+async function leaving(image: Qcow2Image, snapshot: Snapshot): Promise<Leaving> {
+  return { snapshot, l1: await readSnapshotL1(image, snapshot), inherited: new Set() };
 }
 
 function withTag(snapshot: Snapshot, tag: string | undefined): Snapshot {
@@ -145,14 +153,16 @@ async function addSnapshot(
   transaction: Transaction,
   meta: SnapshotMeta,
   vmState: VmStateClusters | undefined,
+  inherited: ReadonlySet<number>,
 ): Promise<Snapshot> {
   const diskEntries = l1EntriesFor(image.header.sizeBytes, image);
   const active = Buffer.alloc(image.l1.length);
   image.l1.copy(active, 0, 0, diskEntries * 8);
   const { frozen } = image;
   let disk: Buffer = active;
-  if (frozen === undefined) await shareTables(image, transaction, active, diskEntries);
-  else disk = await shareFrozen(image, transaction, frozen, active, diskEntries);
+  const wanted = (i: number): boolean => !inherited.has(i);
+  if (frozen === undefined) await shareTables(image, transaction, active, diskEntries, wanted);
+  else disk = await shareFrozen(image, transaction, frozen, active, diskEntries, wanted);
   await dropEntries(image, transaction, image.l1, diskEntries, image.header.l1Entries);
   const l2Tables = vmState === undefined ? [] : buildVmTables(image, vmState);
   const entries = Math.max(diskEntries + l2Tables.length, diskEntries);
@@ -246,7 +256,7 @@ export function applySnapshot(image: Qcow2Image, idOrTag: string): Promise<void>
     for (let i = 0; i < diskEntries; i++) {
       if (isShared(i)) setEntry(active, i, image.l2Offset(active, i), 0, 0);
     }
-    for await (const walked of tablesOf(image, source, 0, diskEntries, (i) => !isShared(i))) {
+    for await (const walked of tablesOf(image, transaction, source, 0, diskEntries, (i) => !isShared(i))) {
       await shareForActive(image, transaction, active, walked);
     }
     await dropEntries(image, transaction, image.l1, 0, image.header.l1Entries, (i) => !isShared(i));
@@ -294,91 +304,50 @@ export async function dropEntries(
   to: number,
   wanted?: (index: number) => boolean,
 ): Promise<void> {
-  for await (const { offset, table } of tablesOf(image, l1, from, to, wanted)) {
+  for await (const { offset, table } of tablesOf(image, transaction, l1, from, to, wanted)) {
     await transaction.changeEntries(table, -1);
     await transaction.change(offset / image.clusterSize, -1);
   }
 }
 
-/** Gives its L1 table. */
-async function dropSnapshot(
+async function dropSnapshot(image: Qcow2Image, transaction: Transaction, one: Leaving): Promise<void> {
+  const { inherited, l1, snapshot } = one;
+  await dropEntries(image, transaction, l1, 0, snapshot.l1Entries, (i) => !inherited.has(i));
+  await transaction.changeRange(snapshot.l1Offset, snapshot.l1Entries * 8, -1);
+}
+
+/** The same where no new one is made: what the active disk has alone then is COPIED. */
+async function dropLast(
   image: Qcow2Image,
   transaction: Transaction,
-  snapshot: Snapshot,
-): Promise<Buffer> {
-  const l1 = await readSnapshotL1(image, snapshot);
-  await dropEntries(image, transaction, l1, 0, snapshot.l1Entries);
+  { l1, snapshot }: Leaving,
+): Promise<void> {
+  const { clusterSize } = image;
+  const active = Buffer.from(image.l1);
+  const done = new Set<number>();
+  for await (const { index, isOwn, offset, table } of tablesOf(
+    image,
+    transaction,
+    l1,
+    0,
+    snapshot.l1Entries,
+  )) {
+    await transaction.changeEntries(table, -1);
+    await transaction.change(offset / clusterSize, -1);
+    if (index >= image.header.l1Entries || image.l2Offset(active, index) !== offset) continue;
+    if ((await transaction.refcount(offset / clusterSize)) !== 1) continue;
+    const mine = await withCopied(image, transaction, table, isOwn);
+    // Counts above 1 may still fall: it is looked at again when all have.
+    if (!isAllAlone(image, mine ?? table)) continue;
+    await takeOver(transaction, active, index, offset, mine);
+    done.add(index);
+  }
   await transaction.changeRange(snapshot.l1Offset, snapshot.l1Entries * 8, -1);
-  return l1;
+  await regainCopied(image, transaction, l1, active, done);
 }
 
 function putSnapshots(transaction: Transaction, snapshots: readonly Snapshot[]): Promise<void> {
   return transaction.replaceSnapshots(snapshots, serializeSnapshots(snapshots));
-}
-
-/** After a snapshot with table `gone` lost its references: what the active disk has alone now is COPIED. */
-async function regainCopied(image: Qcow2Image, transaction: Transaction, gone: Buffer): Promise<void> {
-  const { clusterSize } = image;
-  const l1 = Buffer.from(image.l1);
-  const alone = new Set<number>();
-  const entries = Math.min(image.header.l1Entries, gone.length / 8);
-  for (let i = 0; i < entries; i++) {
-    const offset = image.l2Offset(l1, i);
-    if (offset === 0 || entryOffset(gone, i) === 0) continue;
-    const isAlone = (await transaction.refcount(offset / clusterSize)) === 1;
-    setCopied(l1, i, isAlone);
-    if (isAlone) alone.add(i);
-  }
-  for await (const walked of tablesOf(image, image.l1, 0, entries, (i) => alone.has(i))) {
-    const { index: i, offset } = walked;
-    const table = await withCopied(image, transaction, walked.table, walked.isOwn);
-    if (table === undefined) continue;
-    await transaction.change(offset / clusterSize, -1);
-    setEntry(l1, i, await transaction.writeL2(table), 0, 0);
-    setCopied(l1, i, true);
-  }
-  await transaction.replaceL1(l1, image.header.l1Entries);
-}
-
-/** A copy of a table (or itself) whose COPIED flags say what the counts say, or undefined if it says so already. */
-export async function withCopied(
-  image: Qcow2Image,
-  transaction: Transaction,
-  table: Buffer,
-  inPlace = false,
-): Promise<Buffer | undefined> {
-  let copy: Buffer | undefined;
-  if (image.hasDataFile) return undefined;
-  let view = viewOf(table);
-  const set = (entry: number, alone: boolean): void => {
-    if (alone === isCopied(image, table, entry)) return;
-    if (copy === undefined) {
-      copy = inPlace ? table : Buffer.from(table);
-      view = viewOf(copy);
-    }
-    setEntryCopied(image, copy, entry, alone);
-  };
-  let block: CountBlock | undefined;
-  for (let entry = 0; entry < image.l2Entries; ) {
-    if (block !== undefined) entry = checkCopied(image, view, entry, block, copy !== undefined);
-    if (entry === image.l2Entries) break;
-    if (kindOf(image, table, entry) !== COMPRESSED) {
-      const host = hostOffset(image, table, entry);
-      const cluster = host / image.clusterSize;
-      if (host !== 0 && !counts(image, block, cluster)) block = await transaction.counts(cluster);
-      if (host !== 0) set(entry, countOf(image, block, cluster) === 1);
-    }
-    entry++;
-  }
-  return copy;
-}
-
-function counts({ refcounts }: Qcow2Image, block: CountBlock | undefined, cluster: number): boolean {
-  return block !== undefined && cluster >= block.first && cluster < block.first + refcounts.blockEntries;
-}
-
-function countOf({ refcounts }: Qcow2Image, block: CountBlock | undefined, cluster: number): number {
-  return block === undefined ? 0 : getRefcount(block.bytes, cluster - block.first, refcounts.order);
 }
 
 /** L2 tables of a VM state. */

@@ -4,8 +4,9 @@
  */
 import type { Qcow2Image } from './image.ts';
 
-/** Read at a time; a second batch is on its way meanwhile. */
+/** Read at a time; a second batch is on its way meanwhile, and a third being written. */
 const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCHES = 3;
 /** Work between two looks at the event loop. */
 const SLICE_MS = 8;
 
@@ -19,12 +20,26 @@ export interface WalkedTable {
   readonly isOwn: boolean;
 }
 
+/** What a walk's caller does with the tables. */
+export interface WalkUse {
+  /** How many are coming. */
+  expect(tables: number): void;
+  /**
+   * Called behind each batch. When it resolves nobody needs the memory of the batch before that one any more; that of the
+   * last one stays.
+   */
+  passOn(): Promise<void>;
+  /** Nothing that was begun is on its way any more. */
+  settled(): Promise<void>;
+}
+
 /**
  * The tables that entries `from` … `to` - 1 of an L1 table name, in order, as memory has them; those that `wanted` does not
- * want are not read. Needs the image to itself.
+ * want are not read. Needs the image to itself. Their memory is used again: see {@link WalkUse}.
  */
 export async function* tablesOf(
   image: Qcow2Image,
+  use: WalkUse,
   l1: Buffer,
   from: number,
   to: number,
@@ -35,24 +50,35 @@ export async function* tablesOf(
     const offset = image.l2Offset(l1, index);
     if (offset !== 0 && wanted(index, offset)) places.push({ index, offset });
   }
+  use.expect(places.length);
   const size = Math.max(1, Math.floor(BATCH_BYTES / image.clusterSize));
+  const memory: (Buffer | undefined)[] = [];
   const batchAt = (first: number): Promise<WalkedTable[]> => {
-    const batch = readTables(image, places.slice(first, first + size));
+    const some = places.slice(first, first + size);
+    const bytes = some.length * image.clusterSize;
+    const number = (first / size) % BATCHES;
+    if ((memory[number]?.length ?? 0) < bytes) memory[number] = Buffer.allocUnsafeSlow(bytes);
+    const batch = readTables(image, some, memory[number] ?? EMPTY);
     // Whoever waits for it hears of a failure; nobody does if the walk ends early.
     batch.catch(() => {});
     return batch;
   };
   let next = batchAt(0);
   let since = performance.now();
-  for (let first = 0; first < places.length; first += size) {
-    const batch = await next;
-    next = batchAt(first + size);
-    for (const walked of batch) {
-      yield walked;
-      if (performance.now() - since < SLICE_MS) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      since = performance.now();
+  try {
+    for (let first = 0; first < places.length; first += size) {
+      const batch = await next;
+      next = batchAt(first + size);
+      for (const walked of batch) {
+        yield walked;
+        if (performance.now() - since < SLICE_MS) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        since = performance.now();
+      }
+      if (first + size < places.length) await use.passOn();
     }
+  } finally {
+    await use.settled();
   }
 }
 
@@ -60,6 +86,7 @@ export async function* tablesOf(
 async function readTables(
   image: Qcow2Image,
   places: readonly { index: number; offset: number }[],
+  memory: Buffer,
 ): Promise<WalkedTable[]> {
   const { clusterSize, file, l2Cache } = image;
   const walked: WalkedTable[] = [];
@@ -69,7 +96,6 @@ async function readTables(
     if (table === undefined) missing.push(offset);
     walked.push({ index, offset, table: table ?? EMPTY, isOwn: table === undefined });
   }
-  const memory = Buffer.allocUnsafeSlow(missing.length * clusterSize);
   const reads: Promise<void>[] = [];
   for (let first = 0; first < missing.length; ) {
     let next = first + 1;

@@ -10,15 +10,13 @@ import { setEntry } from './be64.ts';
 import { HEADER_PATCH_BYTES, patchHeader, type Qcow2Header } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { MAX_REFCOUNT_TABLE_BYTES } from './limits.ts';
-import { changePlain, type CountBlock, plainCluster, viewOf } from './plain-entries.ts';
-import { firstFree, getRefcount, type Shadow, setRefcount } from './refcount.ts';
+import { Parts } from './mapping.ts';
+import { changePlain, type CountBlock, countBlock, plainCluster, viewOf } from './plain-entries.ts';
+import { getRefcount, setRefcount } from './refcount.ts';
 import { forEachReference } from './references.ts';
+import { ShadowBlocks } from './shadow-blocks.ts';
 import type { Snapshot } from './snapshot-table.ts';
-
-interface ShadowBlock extends Shadow {
-  readonly oldOffset: number;
-  newOffset: number;
-}
+import type { WalkUse } from './table-walk.ts';
 
 interface PendingWrite {
   readonly offset: number;
@@ -31,24 +29,34 @@ const MAX_PENDING_BYTES = 8 * 1024 * 1024;
 const KEPT_L2_BYTES = 8 * 1024 * 1024;
 /** So much is given to the disk while more is being made, so that the flush at the end has little to wait for. */
 const FLUSH_BYTES = 32 * 1024 * 1024;
+/** Where so many clusters were allocated singly and more are to come, they are laid side by side… */
+const MANY_CLUSTERS = 16;
+/** …in pieces of this many. */
+const ROOM_CLUSTERS = 64;
 
 /** Needs the image's mutex from its creation until commit; a snapshot operation also the gate. */
-export class Transaction {
+export class Transaction implements WalkUse {
   /** Fields of the state to come. */
   readonly header: Qcow2Header;
   readonly #image: Qcow2Image;
-  readonly #blocks = new Map<number, ShadowBlock>();
+  readonly #blocks: ShadowBlocks;
   #writes: PendingWrite[] = [];
   #writeBytes = 0;
   #lastMemory: ArrayBufferLike | undefined;
   #unflushedBytes = 0;
   #flushing: Promise<void> | undefined;
+  #writing: Promise<void> | undefined;
   readonly #newL2 = new Map<number, Buffer>();
   readonly #freed: number[] = [];
   #l1: Buffer | undefined;
   #snapshots: { list: readonly Snapshot[]; bytes: number } | undefined;
   /** Behind the last allocation, so that many of them do not search the same clusters again. */
   #searchFrom: number | undefined;
+  /** Clusters that single allocations come from, and how many there were. */
+  #room = { next: 0, end: 0 };
+  #singles = 0;
+  /** L2 tables that may still be written. */
+  #expected = 0;
   #memoIndex = -1;
   #memoData: Buffer | undefined;
   #memoBlock: CountBlock | undefined;
@@ -56,42 +64,31 @@ export class Transaction {
   constructor(image: Qcow2Image) {
     this.#image = image;
     this.header = { ...image.header };
+    this.#blocks = new ShadowBlocks(image);
+  }
+
+  expect(tables: number): void {
+    const { clusterSize, fileEnd, l2Entries } = this.#image;
+    this.#expected = tables;
+    const most = fileEnd / clusterSize / 2;
+    if (tables >= MANY_CLUSTERS && tables * l2Entries > most) this.#blocks.takesAll = true;
   }
 
   /** The block to change; a copy of its own. */
   async block(index: number): Promise<Buffer> {
     if (index === this.#memoIndex) return this.#memoData!;
-    let shadow = this.#blocks.get(index);
-    if (shadow === undefined) {
-      const oldOffset = this.#image.refcounts.blockOffset(index);
-      const base = await this.#base(index);
-      const data = base === undefined ? Buffer.alloc(this.#image.clusterSize) : Buffer.from(base);
-      const { blockEntries, order } = this.#image.refcounts;
-      const wasFull = firstFree(data, 0, order, blockEntries) === blockEntries;
-      shadow = { oldOffset, data, newOffset: 0, wasFull };
-      this.#blocks.set(index, shadow);
-    }
+    const { data } = await this.#blocks.take(index);
     this.#memoIndex = index;
-    this.#memoData = shadow.data;
-    this.#memoBlock = this.#countBlock(index, shadow.data);
-    return shadow.data;
-  }
-
-  /** A block as it is before the transaction; where one follows another, those behind it are on their way as well. */
-  #base(index: number): Buffer | Promise<Buffer> | undefined {
-    const { refcounts } = this.#image;
-    return this.#blocks.has(index - 1) ? refcounts.blockAhead(index) : refcounts.block(index);
-  }
-
-  #countBlock(index: number, bytes: Buffer): CountBlock {
-    return { bytes, view: viewOf(bytes), first: index * this.#image.refcounts.blockEntries };
+    this.#memoData = data;
+    this.#memoBlock = countBlock(this.#image, index, data);
+    return data;
   }
 
   /** The block that counts `cluster` as it is by now, to look at. */
   async counts(cluster: number): Promise<CountBlock | undefined> {
     const index = Math.floor(cluster / this.#image.refcounts.blockEntries);
-    const bytes = this.#blocks.get(index)?.data ?? (await this.#image.refcounts.blockAhead(index));
-    return bytes === undefined ? undefined : this.#countBlock(index, bytes);
+    const bytes = await this.#blocks.look(index);
+    return bytes === undefined ? undefined : countBlock(this.#image, index, bytes);
   }
 
   async refcount(cluster: number): Promise<number> {
@@ -155,15 +152,38 @@ export class Transaction {
 
   /** Host offset of `bytes` of new contiguous clusters, each with count 1. 0 for no bytes. */
   async allocate(bytes: number): Promise<number> {
-    const { clusterSize, refcounts } = this.#image;
+    const { clusterSize } = this.#image;
     const count = Math.ceil(bytes / clusterSize);
     if (count === 0) return 0;
-    const run = await refcounts.findFree(count, true, (index) => this.#blocks.get(index), this.#searchFrom);
-    this.#searchFrom = run.cluster + count;
-    await this.#image.metadata.guard(run.cluster * clusterSize, count);
-    for (let i = 0; i < count; i++) await this.change(run.cluster + i, 1);
-    this.#image.noteEnd((run.cluster + count) * clusterSize);
-    return run.cluster * clusterSize;
+    const first = await this.#find(count);
+    for (let i = 0; i < count; i++) await this.change(first + i, 1);
+    this.#image.noteEnd((first + count) * clusterSize);
+    return first * clusterSize;
+  }
+
+  /** The first of `count` neighbours that are free before and after; never given again. */
+  async #find(count: number): Promise<number> {
+    const { metadata, clusterSize, refcounts } = this.#image;
+    const { cluster } = await refcounts.findFree(count, true, this.#blocks, this.#searchFrom);
+    this.#searchFrom = cluster + count;
+    await metadata.guard(cluster * clusterSize, count);
+    return cluster;
+  }
+
+  /** Host offset of a new cluster with count 1. `left`: that many may be asked for, with this one. */
+  async #allocateOne(left: number): Promise<number> {
+    const { clusterSize } = this.#image;
+    const room = this.#room;
+    if (room.next === room.end) {
+      const count = this.#singles < MANY_CLUSTERS ? 1 : Math.max(1, Math.min(ROOM_CLUSTERS, left));
+      room.next = await this.#find(count);
+      room.end = room.next + count;
+    }
+    this.#singles++;
+    const cluster = room.next++;
+    await this.change(cluster, 1);
+    this.#image.noteEnd((cluster + 1) * clusterSize);
+    return cluster * clusterSize;
   }
 
   /** `data` goes to clusters that this transaction allocated. It must not change any more. */
@@ -177,7 +197,8 @@ export class Transaction {
 
   /** A new L2 table; gives its offset. */
   async writeL2(table: Buffer): Promise<number> {
-    const offset = await this.allocate(table.length);
+    const offset = await this.#allocateOne(this.#expected);
+    if (this.#expected > 0) this.#expected--;
     // A copy: `table` may be a piece of something larger.
     if (this.#newL2.size * table.length < KEPT_L2_BYTES) this.#newL2.set(offset, Buffer.from(table));
     await this.write(offset, table);
@@ -202,11 +223,23 @@ export class Transaction {
     if (table.length > 0) await this.write(this.header.snapshotsOffset, table);
   }
 
+  async passOn(): Promise<void> {
+    await this.#writing;
+    this.#writing = this.#writeOut();
+    // The next one to wait for it hears of a failure.
+    this.#writing.catch(() => {});
+  }
+
+  async settled(): Promise<void> {
+    await this.#writing?.catch(() => {});
+  }
+
   async #writeOut(): Promise<void> {
     const writes = this.#writes.sort((a, b) => a.offset - b.offset);
     this.#writes = [];
     this.#writeBytes = 0;
     this.#lastMemory = undefined;
+    const requests = new Parts();
     for (let first = 0; first < writes.length; ) {
       const parts: Buffer[] = [];
       let end = writes[first]!.offset;
@@ -216,10 +249,11 @@ export class Transaction {
         end += writes[next]!.data.length;
         next++;
       }
-      await this.#image.file.writev(writes[first]!.offset, parts);
+      await requests.add(this.#image.file.writev(writes[first]!.offset, parts));
       this.#unflushedBytes += end - writes[first]!.offset;
       first = next;
     }
+    await requests.settle();
     if (this.#unflushedBytes > FLUSH_BYTES) await this.#flushAhead();
   }
 
@@ -240,12 +274,13 @@ export class Transaction {
     let offset = await this.allocate(clusters * clusterSize);
     for (let settled = false; !settled; ) {
       settled = true;
-      for (const shadow of [...this.#blocks.values()].filter((block) => block.newOffset === 0)) {
+      const homeless = this.#blocks.homeless();
+      for (const [i, shadow] of homeless.entries()) {
         settled = false;
-        shadow.newOffset = await this.allocate(clusterSize);
+        shadow.newOffset = await this.#allocateOne(homeless.length - i);
         if (shadow.oldOffset !== 0) await this.change(shadow.oldOffset / clusterSize, -1);
       }
-      const needed = Math.ceil(((Math.max(...this.#blocks.keys()) + 1) * 8) / clusterSize);
+      const needed = Math.ceil(((this.#blocks.last + 1) * 8) / clusterSize);
       if (needed <= clusters) continue;
       settled = false;
       await this.changeRange(offset, clusters * clusterSize, -1);
@@ -257,7 +292,7 @@ export class Transaction {
     this.header.refcountTableClusters = clusters;
     const table = Buffer.alloc(clusters * clusterSize);
     refcounts.table.copy(table);
-    for (const [index, shadow] of this.#blocks) {
+    for (const [index, shadow] of this.#blocks.entries()) {
       setEntry(table, index, shadow.newOffset, 0, 0);
       await this.write(shadow.newOffset, shadow.data);
     }
@@ -280,6 +315,7 @@ export class Transaction {
   async commit(): Promise<void> {
     const image = this.#image;
     image.assertWritable();
+    await this.#writing;
     const refcountTable = await this.#placeRefcounts();
     await this.#writeOut();
     await this.#flushing;
@@ -307,10 +343,11 @@ export class Transaction {
     }
     // More than the cache is for would only push out what the guest uses.
     const keeps = this.#blocks.size * image.clusterSize <= image.cacheStatistics.budgetBytes / 4;
-    for (const { oldOffset, newOffset, data } of this.#blocks.values()) {
+    for (const [, { oldOffset, newOffset, data }] of this.#blocks.entries()) {
       if (oldOffset !== 0) image.refcountCache.drop(oldOffset);
       image.refcountCache.drop(newOffset);
-      if (keeps) image.refcountCache.putClean(newOffset, data);
+      // A copy: it may be a piece of something larger.
+      if (keeps) image.refcountCache.putClean(newOffset, Buffer.from(data));
     }
     for (const [offset, table] of this.#newL2) image.l2Cache.putClean(offset, table);
     if (this.#l1 !== undefined) image.l1 = this.#l1;
