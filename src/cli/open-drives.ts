@@ -43,7 +43,15 @@ async function openDrive(
   if (node === undefined && (kind === 'disk' || kind === 'none')) {
     throw new UsageError(`${drive.where}: Device needs media, but drive is empty`);
   }
-  return { device, kind, index, node, ...(drive.serial === undefined ? {} : { serial: drive.serial }) };
+  const { discard } = drive;
+  return {
+    device,
+    kind,
+    index,
+    node,
+    discard,
+    ...(drive.serial === undefined ? {} : { serial: drive.serial }),
+  };
 
   async function openNode(file: string): Promise<BlockNode> {
     try {

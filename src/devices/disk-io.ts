@@ -9,7 +9,7 @@ import type { DiskBackend } from '../machine/device.ts';
 export const REQUEST_BYTES = 256 * 512;
 
 type Done = (error: Error | undefined) => void;
-type Kind = 'read' | 'write' | 'flush';
+type Kind = 'read' | 'write' | 'flush' | 'discard';
 
 export class DiskIo {
   readonly disk: DiskBackend;
@@ -52,6 +52,11 @@ export class DiskIo {
     this.#submit('flush', 0, 0, done);
   }
 
+  /** Only where the disk has it. `length` may be more than {@link REQUEST_BYTES}. */
+  discard(offset: number, length: number, done: Done): void {
+    this.#submit('discard', offset, length, done);
+  }
+
   /** Nobody waits for the request any more. Its buffer stays its own. */
   cancel(): void {
     this.#done = undefined;
@@ -71,6 +76,10 @@ export class DiskIo {
   #start(): void {
     this.#inFlight = true;
     this.#waiting = false;
+    if (this.#kind === 'discard') {
+      this.disk.discard!(this.#offset, this.#length, this.#onEnd);
+      return;
+    }
     const data = this.buffer.subarray(0, this.#length);
     if (this.#kind === 'read') this.disk.read(this.#offset, data, this.#onEnd);
     else if (this.#kind === 'flush') this.disk.flush(this.#onEnd);

@@ -87,6 +87,8 @@ export interface DiskBackend {
   read(offset: number, target: Uint8Array, done: (error?: Error) => void): void;
   write(offset: number, source: Uint8Array, done: (error?: Error) => void): void;
   flush(done: (error?: Error) => void): void;
+  /** The guest does not need what is there any more. Without it nobody wants to know. */
+  readonly discard?: ((offset: number, bytes: number, done: (error?: Error) => void) => void) | undefined;
   /** Called by the machine when the medium changes (CD, floppy). One listener: the controller. */
   onMediaChange?: (() => void) | undefined;
 }

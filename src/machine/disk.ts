@@ -40,11 +40,14 @@ export interface DiskStatistics {
   lastAccessNs: number;
 }
 
+type Operation = 'read' | 'write' | 'flush' | 'discard';
+
 export class MachineDisk implements DiskBackend {
   /** QEMU's name: `ide0-hd0`, `ide1-cd0`, `floppy0`. */
   readonly device: string;
   node: BlockNode | undefined;
   onMediaChange: (() => void) | undefined;
+  readonly discard: DiskBackend['discard'];
   readonly statistics: DiskStatistics = {
     readBytes: 0,
     writtenBytes: 0,
@@ -60,10 +63,15 @@ export class MachineDisk implements DiskBackend {
   /** The last request made with -icount; controllers have one in flight at a time. */
   #pending: { readonly settled: Promise<void>; readonly finish: () => void } | undefined;
 
-  constructor(device: string, node: BlockNode | undefined, host: DiskHost) {
+  /** `discards`: what the guest trims is given back. */
+  constructor(device: string, node: BlockNode | undefined, host: DiskHost, discards = false) {
     this.device = device;
     this.node = node;
     this.#host = host;
+    if (!discards) return;
+    // With -icount it takes no time for its length: nothing is transferred.
+    this.discard = (offset, bytes, done) =>
+      this.#start('discard', offset, 0, async (medium) => medium.discard?.(offset, bytes), done);
   }
 
   get inserted(): boolean {
@@ -100,7 +108,7 @@ export class MachineDisk implements DiskBackend {
   }
 
   #start(
-    operation: 'read' | 'write' | 'flush',
+    operation: Operation,
     offset: number,
     bytes: number,
     action: (node: BlockNode) => Promise<void>,
@@ -134,13 +142,13 @@ export class MachineDisk implements DiskBackend {
     this.#deliverAtVirtualTime(settled, bytes, deliver);
   }
 
-  #account(operation: 'read' | 'write' | 'flush', begin: number, failure: Error | undefined): void {
+  #account(operation: Operation, begin: number, failure: Error | undefined): void {
     const now = this.#host.now();
     const ns = now - begin;
     this.statistics.lastAccessNs = now;
     if (operation === 'read') this.statistics.readNs += ns;
     else if (operation === 'write') this.statistics.writeNs += ns;
-    else this.statistics.flushNs += ns;
+    else if (operation === 'flush') this.statistics.flushNs += ns;
     if (traceBlockDone.enabled) traceBlockDone.emit(this.device, operation, ns, failure?.message ?? '');
   }
 

@@ -83,7 +83,7 @@ export class Machine {
       requestShutdown: () => this.#shutdown('guest-shutdown'),
       requestSuspend: () => this.#suspend(),
       requestExit: (code) => this.#exit(code),
-      disk: (drive) => new MachineDisk(drive.device, drive.node, this.#diskHost()),
+      disk: (drive) => new MachineDisk(drive.device, drive.node, this.#diskHost(), drive.discard === true),
     });
     this.#loop = new RunLoop(this.#loopOwner());
     this.#saving = new SaveAndLoad({

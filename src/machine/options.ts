@@ -19,6 +19,8 @@ export interface DriveOptions {
   readonly firstSector?: Uint8Array;
   /** Serial number in IDENTIFY; default QM0000n. */
   readonly serial?: string;
+  /** `discard=unmap`: what the guest trims is given back. */
+  readonly discard?: boolean;
 }
 
 export interface NamedFile {

@@ -125,10 +125,18 @@ export class FakeDisk implements DiskBackend {
   /** The next completion gets this error. */
   failure: Error | undefined;
   onMediaChange: (() => void) | undefined;
+  /** Set by a test whose disk is to hear of what the guest trims. */
+  discard: DiskBackend['discard'];
   readonly #pending: (() => void)[] = [];
 
   constructor(sizeBytes: number) {
     this.bytes = new Uint8Array(sizeBytes);
+  }
+
+  /** What the guest trims reads zero from now on. */
+  enableDiscard(): void {
+    this.discard = (offset, bytes, done) =>
+      this.#submit(done, () => this.bytes.fill(0, offset, offset + bytes));
   }
 
   get sizeBytes(): number {

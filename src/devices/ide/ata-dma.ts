@@ -3,7 +3,7 @@
  * table is walked once, then the data go in chunks between disk and guest memory. Early ends as in QEMU 7.2
  * hw/ide/core.c: a table too short ends the command without an interrupt, one too long leaves ACTIVE set.
  *
- * TRIM checks its ranges and discards nothing: the backend has no such request.
+ * TRIM gives its ranges to the disk one after another, if that wants them (`discard=unmap`), and checks each before.
  */
 import type { DmaTransfer } from './bmdma.ts';
 import { RETRY_DMA, RETRY_READ, RETRY_TRIM, SECTOR_BYTES, STATUS_DRDY, STATUS_DSC } from './constants.ts';
@@ -28,6 +28,9 @@ export class AtaDma implements DmaTransfer {
   #done = 0;
   #length = 0;
   #described = 0;
+  /** A sector of a TRIM's list. */
+  readonly #trimList = new Uint8Array(SECTOR_BYTES);
+  readonly #trimView = new DataView(this.#trimList.buffer);
 
   constructor(core: DriveCore, kind: AtaDmaKind) {
     this.#core = core;
@@ -103,23 +106,39 @@ export class AtaDma implements DmaTransfer {
     core.endDma(this.#described > this.#length);
   }
 
-  /** Entries of a 48-bit first sector and a 16-bit count (ACS-2 7.10.3.2). */
+  /**
+   * Entries of a 48-bit first sector and a 16-bit count (ACS-2 7.10.3.2), from byte `done` of the list on. Those before one
+   * that is out of range are trimmed, as by QEMU.
+   */
   #trim(): void {
     const core = this.#core;
-    const chunk = core.io!.buffer;
-    const view = new DataView(chunk.buffer);
-    for (; this.#done < this.#length; this.#done += chunk.length) {
-      const bytes = this.#chunkBytes();
-      core.busMaster.transferListed(this.#done, chunk.subarray(0, bytes), false);
-      for (let at = 0; at < bytes; at += TRIM_ENTRY_BYTES) {
-        const count = view.getUint16(at + 6, true);
-        const first = view.getUint16(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
-        if (count !== 0 && !core.inRange(first, count)) {
-          core.failDma();
-          return;
-        }
+    const { busMaster, io } = core;
+    for (; this.#done < this.#length; this.#done += TRIM_ENTRY_BYTES) {
+      if (this.#done % SECTOR_BYTES === 0) {
+        busMaster.transferListed(this.#done, this.#trimList, false);
       }
+      const at = this.#done % SECTOR_BYTES;
+      const view = this.#trimView;
+      const count = view.getUint16(at + 6, true);
+      const first = view.getUint16(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
+      if (count === 0) continue;
+      if (!core.inRange(first, count)) {
+        core.failDma();
+        return;
+      }
+      if (io!.disk.discard === undefined) continue;
+      io!.discard(first * SECTOR_BYTES, count * SECTOR_BYTES, this.#onTrimmed);
+      return;
     }
     this.#complete();
   }
+
+  readonly #onTrimmed = (error: Error | undefined): void => {
+    if (error) {
+      this.#core.failDma();
+      return;
+    }
+    this.#done += TRIM_ENTRY_BYTES;
+    this.#trim();
+  };
 }

@@ -164,4 +164,31 @@ describe('bus master', () => {
     rig.out8(BMDMA_BASE, 1);
     expect(rig.in8(BASE + 7)).toBe(0x41);
   });
+
+  it('gives what TRIM names to a disk that wants it, one range after another', () => {
+    const rig = new IdeRig();
+    rig.disk.bytes.fill(0x5a);
+    rig.disk.enableDiscard();
+    rig.memory.bytes.fill(0, 0x20000, 0x20200);
+    // Sectors 5 to 12, nothing, then 30 and 31, the last entry of the list.
+    rig.memory.bytes.set([5, 0, 0, 0, 0, 0, 8, 0], 0x20000);
+    rig.memory.bytes.set([30, 0, 0, 0, 0, 0, 2, 0], 0x201f8);
+    rig.prds(TABLE, [[0x20000, 512]]);
+    rig.out32(BMDMA_BASE + 4, TABLE);
+    rig.command(BASE, [1, 1, 0, 0, 0, LBA], 0x06);
+    rig.out8(BMDMA_BASE, 1);
+    expect([rig.disk.inFlight, rig.in8(BMDMA_BASE + 2) & 1]).toEqual([1, 1]);
+    rig.disk.complete();
+    expect([rig.in8(BASE + 7), rig.in8(BMDMA_BASE + 2) & 5]).toEqual([0x50, 4]);
+    const trimmed = Array.from({ length: 40 }, (_, sector) => sector).filter(
+      (s) => rig.disk.bytes[s * 512] === 0,
+    );
+    expect(trimmed).toEqual([5, 6, 7, 8, 9, 10, 11, 12, 30, 31]);
+    rig.disk.failure = new Error('no');
+    rig.out8(BMDMA_BASE, 0);
+    rig.command(BASE, [1, 1, 0, 0, 0, LBA], 0x06);
+    rig.out8(BMDMA_BASE, 1);
+    rig.disk.complete();
+    expect(rig.in8(BASE + 7)).toBe(0x41);
+  });
 });
