@@ -10,8 +10,10 @@
 import { readSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { DIRECT_ALIGNMENT, giveAligned, isAligned, takeAligned } from './aligned-memory.ts';
-import { BlockError, type BlockErrorCode } from './errors.ts';
+import { BlockError } from './errors.ts';
+import { hostError } from './host-error.ts';
 import { deviceNumbers, type ImageLock, lockImage, lockImages } from './lock.ts';
+import { readAt, writeAt, writePartsAt } from './positioned.ts';
 
 export interface BlockFile {
   readonly filename: string;
@@ -88,47 +90,6 @@ const MIN_DIRECT_BYTES = 64 * 1024;
 /** Memory that a guest's request goes through with cache=none. */
 const BOUNCE_BYTES = 1 << 20;
 
-const CODES: Record<string, BlockErrorCode> = {
-  ENOENT: 'not-found',
-  ENOSPC: 'no-space',
-  EDQUOT: 'no-space',
-  EFBIG: 'no-space',
-  EROFS: 'read-only',
-  EACCES: 'io',
-};
-
-/** What strerror says; Node's own messages repeat the call and the path. */
-const WORDS: Record<string, string> = {
-  ENOENT: 'No such file or directory',
-  EACCES: 'Permission denied',
-  EPERM: 'Operation not permitted',
-  EISDIR: 'Is a directory',
-  ENOTDIR: 'Not a directory',
-  ENOSPC: 'No space left on device',
-  EDQUOT: 'Disk quota exceeded',
-  EFBIG: 'File too large',
-  EIO: 'Input/output error',
-  EROFS: 'Read-only file system',
-  EMFILE: 'Too many open files',
-  ELOOP: 'Too many levels of symbolic links',
-  ENAMETOOLONG: 'File name too long',
-  EEXIST: 'File exists',
-  EINVAL: 'Invalid argument',
-};
-
-/** A host error as a BlockError: `what` is QEMU's sentence without the reason. */
-export function hostError(what: string, filename: string, cause: unknown, offset?: number): BlockError {
-  if (cause instanceof BlockError) return cause;
-  const errno = (cause as { code?: unknown } | null)?.code;
-  const name = typeof errno === 'string' ? errno : '';
-  const reason = WORDS[name] ?? (cause instanceof Error ? cause.message : String(cause));
-  return new BlockError(CODES[name] ?? 'io', `${what}: ${reason}`, {
-    file: filename,
-    cause,
-    ...(offset === undefined ? {} : { offset }),
-  });
-}
-
 export async function openFile(filename: string, options: OpenFileOptions): Promise<BlockFile> {
   const what = `Could not open '${filename}'`;
   let handle: FileHandle;
@@ -192,11 +153,15 @@ class HostFile implements BlockFile {
   /** The user wants the page cache left out. */
   readonly bypasses: boolean;
   readonly #handle: FileHandle;
+  readonly #fd: number;
   readonly #lock: ImageLock | undefined;
   readonly #cache: CacheMode;
   /** The same file opened with O_DIRECT, once it is needed; undefined in it: that cannot be. */
   #direct: Promise<FileHandle | undefined> | undefined;
   #closed = false;
+  /** Reads and writes on their way. */
+  #inFlight = 0;
+  #drained: (() => void) | undefined;
 
   constructor(
     filename: string,
@@ -209,6 +174,7 @@ class HostFile implements BlockFile {
     this.readOnly = readOnly;
     this.bypasses = cache === 'none' || cache === 'directsync';
     this.#handle = handle;
+    this.#fd = handle.fd;
     this.#lock = lock;
     this.#cache = cache;
   }
@@ -249,7 +215,18 @@ class HostFile implements BlockFile {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     this.#assertOpen();
-    return this.#bounces(offset, target) ? this.#readBounced(offset, target) : this.#read(offset, target);
+    this.#inFlight++;
+    try {
+      if (this.#bounces(offset, target)) await this.#readBounced(offset, target);
+      else await this.#read(offset, target);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** Nobody gets our descriptor's number while a request still means us. */
+  #leave(): void {
+    if (--this.#inFlight === 0) this.#drained?.();
   }
 
   async #read(offset: number, target: Uint8Array): Promise<void> {
@@ -258,13 +235,13 @@ class HostFile implements BlockFile {
       const direct = await this.#directFor(offset, target);
       if (direct !== undefined) {
         // What a short read leaves is at the end of the file, or unaligned.
-        done = await direct.read(target, 0, target.length, offset).then((r) => r.bytesRead, notAligned);
+        done = await readAt(direct.fd, target, 0, target.length, offset).catch(notAligned);
       }
       while (done < target.length) {
         const want = Math.min(target.length - done, MAX_TRANSFER);
-        const { bytesRead } = await this.#handle.read(target, done, want, offset + done);
-        if (bytesRead === 0) break;
-        done += bytesRead;
+        const bytes = await readAt(this.#fd, target, done, want, offset + done);
+        if (bytes === 0) break;
+        done += bytes;
       }
     } catch (error) {
       throw hostError(`Could not read '${this.filename}'`, this.filename, error, offset + done);
@@ -277,7 +254,7 @@ class HostFile implements BlockFile {
     let done = 0;
     try {
       while (done < target.length) {
-        const bytes = readSync(this.#handle.fd, target, done, target.length - done, offset + done);
+        const bytes = readSync(this.#fd, target, done, target.length - done, offset + done);
         if (bytes === 0) break;
         done += bytes;
       }
@@ -315,7 +292,13 @@ class HostFile implements BlockFile {
 
   async write(offset: number, source: Uint8Array): Promise<void> {
     this.#assertOpen();
-    return this.#bounces(offset, source) ? this.#writeBounced(offset, source) : this.#write(offset, source);
+    this.#inFlight++;
+    try {
+      if (this.#bounces(offset, source)) await this.#writeBounced(offset, source);
+      else await this.#write(offset, source);
+    } finally {
+      this.#leave();
+    }
   }
 
   async #write(offset: number, source: Uint8Array): Promise<void> {
@@ -323,11 +306,11 @@ class HostFile implements BlockFile {
     try {
       const direct = await this.#directFor(offset, source);
       if (direct !== undefined) {
-        done = await direct.write(source, 0, source.length, offset).then((r) => r.bytesWritten, notAligned);
+        done = await writeAt(direct.fd, source, 0, source.length, offset).catch(notAligned);
       }
       while (done < source.length) {
         const want = Math.min(source.length - done, MAX_TRANSFER);
-        done += (await this.#handle.write(source, done, want, offset + done)).bytesWritten;
+        done += await writeAt(this.#fd, source, done, want, offset + done);
       }
     } catch (error) {
       throw hostError(`Could not write '${this.filename}'`, this.filename, error, offset + done);
@@ -336,6 +319,15 @@ class HostFile implements BlockFile {
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     this.#assertOpen();
+    this.#inFlight++;
+    try {
+      await this.#writeParts(offset, parts);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  async #writeParts(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     let at = offset;
     for (let first = 0; first < parts.length; first += MAX_IOVECS) {
       const batch = parts.slice(first, first + MAX_IOVECS);
@@ -343,7 +335,7 @@ class HostFile implements BlockFile {
       for (const part of batch) total += part.length;
       let written = 0;
       try {
-        if (total <= MAX_TRANSFER) written = (await this.#handle.writev(batch, at)).bytesWritten;
+        if (total <= MAX_TRANSFER) written = await writePartsAt(this.#fd, batch, at);
       } catch (error) {
         throw hostError(`Could not write '${this.filename}'`, this.filename, error, at);
       }
@@ -357,7 +349,7 @@ class HostFile implements BlockFile {
     let start = 0;
     for (const part of parts) {
       const skip = Math.max(0, Math.min(part.length, written - start));
-      if (skip < part.length) await this.write(offset + start + skip, part.subarray(skip));
+      if (skip < part.length) await this.#write(offset + start + skip, part.subarray(skip));
       start += part.length;
     }
   }
@@ -384,6 +376,11 @@ class HostFile implements BlockFile {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
+    }
     await (await this.#direct)?.close();
     await this.#lock?.release();
     await this.#handle.close();
