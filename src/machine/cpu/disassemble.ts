@@ -6,7 +6,7 @@
  */
 import { type Decoded, decode, NO_REGISTER, newDecoded } from './decoder.ts';
 import type { Definition } from './isa.ts';
-import { X87_MEMORY, X87_REGISTER } from './isa-x87.ts';
+import { x87Name } from './isa-x87.ts';
 import * as L from './layout.ts';
 
 export interface Disassembled {
@@ -324,9 +324,8 @@ function loadRights(d: Decoded, { mnemonic }: Definition): Partial<Text> {
 }
 
 function floatingPoint(d: Decoded): Text | undefined {
-  const row = d.opcode & 7;
-  const name = d.memory ? X87_MEMORY[row]![d.reg]! : X87_REGISTER[row]![d.modrm & 63]!;
-  if (name === '-') return undefined;
+  const name = x87Name(d.opcode, d.modrm, d.memory);
+  if (name === undefined) return undefined;
   if (d.memory) return { mnemonic: name, operands: memory(d) };
   const [mnemonic = '', form = ''] = name.split(':');
   const operands = form

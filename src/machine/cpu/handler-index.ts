@@ -15,6 +15,7 @@ import {
 import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
 import { SEMANTICS } from './generate/semantics/index.ts';
 import { x87Operation } from './generate/semantics/x87.ts';
+import { x87NeedsCmov } from './isa-x87.ts';
 import type { Definition } from './isa.ts';
 import * as L from './layout.ts';
 import { FEATURE_CMOV } from './system/cpu-models.ts';
@@ -38,14 +39,6 @@ function fromBase64(text: string): Uint8Array {
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
-}
-
-/** FCMOVcc (DA, DB C0–DF) and FCOMI, FUCOMI (DB, DF E8–F7) came with CMOV; SDM 1, 8.3.3. */
-function escapeFeature(d: Decoded): number {
-  if (d.memory) return 0;
-  const move = (d.opcode === 0xda || d.opcode === 0xdb) && d.modrm < 0xe0;
-  const compare = (d.opcode === 0xdb || d.opcode === 0xdf) && d.modrm >= 0xe8 && d.modrm < 0xf8;
-  return move || compare ? FEATURE_CMOV : 0;
 }
 
 const VARIANTS = ['', 'x', 'f', 'g'];
@@ -136,7 +129,9 @@ export class HandlerIndex {
       this.#cold(c, rec, coldNumber(d.invalid === 'gp' ? 'too_long' : 'undefined'));
       return;
     }
-    const feature = definition.operation === 'fpu_escape' ? escapeFeature(d) : definition.feature;
+    let { feature } = definition;
+    if (definition.operation === 'fpu_escape' && x87NeedsCmov(d.opcode, d.modrm, d.memory))
+      feature = FEATURE_CMOV;
     if (feature !== 0 && (c.get(L.FEATURES) & feature) === 0) {
       this.#cold(c, rec, coldNumber('undefined'));
       return;

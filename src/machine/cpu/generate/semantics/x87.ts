@@ -5,6 +5,7 @@
  *
  * Records are those of fpu_escape: the r/m field holds i of ST(i), the immediate the FPU's opcode.
  */
+import { X87_MEMORY_NAMES, x87Name } from '../../isa-x87.ts';
 import { arithmetic, arithmeticWithMemory, comparison, comparisonToFlags, ftst } from './x87-compute.ts';
 import {
   changeSign,
@@ -41,120 +42,103 @@ import {
   waiting,
 } from './x87-operands.ts';
 
-// ---- encodings: memory forms by (opcode & 7, reg), register forms also by the whole ModRM byte
+// ---- by the names of isa-x87.ts
 
-const MEMORY = new Map<string, Definition>();
-const REGISTER = new Map<string, Definition>();
+const ARITHMETIC = ['add', 'mul', 'com', 'comp', 'sub', 'subr', 'div', 'divr'];
+const CONSTANTS = ['fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz'];
 
-function key(opcode: number, field: number): string {
-  return `${((opcode & 7) | 0xd8).toString(16)}_${field.toString(16)}`;
+function arithmeticForms(name: string, n: number): [string, Definition][] {
+  const forms: [string, Definition][] = [
+    [`f${name}s`, arithmeticWithMemory(n, 32, fromSingle)],
+    [`fi${name}l`, arithmeticWithMemory(n, 32, fromInt32)],
+    [`f${name}l`, arithmeticWithMemory(n, 64, fromDouble)],
+    [`fi${name}s`, arithmeticWithMemory(n, 16, fromInt16)],
+  ];
+  if (n === 2 || n === 3) return forms;
+  return [
+    ...forms,
+    [`f${name}:i`, arithmetic(n, false, false)],
+    [`f${name}:0,i`, arithmetic(n, true, false)],
+    [`f${name}p:i`, arithmetic(n, true, true)],
+  ];
 }
-function memory(opcode: number, reg: number, definition: Definition): void {
-  MEMORY.set(key(opcode, reg), definition);
-}
-/** All eight ST(i). */
-function eight(opcode: number, reg: number, definition: Definition): void {
-  REGISTER.set(key(opcode, reg), definition);
-}
-function single(opcode: number, modrm: number, definition: Definition): void {
-  REGISTER.set(key(opcode, modrm), definition);
-}
 
-for (let n = 0; n < 8; n++) {
-  memory(0xd8, n, arithmeticWithMemory(n, 32, fromSingle));
-  memory(0xda, n, arithmeticWithMemory(n, 32, fromInt32));
-  memory(0xdc, n, arithmeticWithMemory(n, 64, fromDouble));
-  memory(0xde, n, arithmeticWithMemory(n, 16, fromInt16));
-  if (n === 2 || n === 3) continue;
-  eight(0xd8, n, arithmetic(n, false, false));
-  eight(0xdc, n, arithmetic(n, true, false));
-  eight(0xde, n, arithmetic(n, true, true));
-}
-eight(0xd8, 2, comparison(0));
-eight(0xd8, 3, comparison(1));
-eight(0xdd, 4, comparison(0));
-eight(0xdd, 5, comparison(1));
-single(0xde, 0xd9, comparison(2));
-single(0xda, 0xe9, comparison(2));
-eight(0xdb, 5, comparisonToFlags(false));
-eight(0xdb, 6, comparisonToFlags(false));
-eight(0xdf, 5, comparisonToFlags(true));
-eight(0xdf, 6, comparisonToFlags(true));
+const DEFINITIONS: Readonly<Record<string, Definition>> = {
+  ...Object.fromEntries(ARITHMETIC.flatMap(arithmeticForms)),
+  'fcom:i': comparison(0),
+  'fcomp:i': comparison(1),
+  fcompp: comparison(2),
+  'fucom:i': comparison(0),
+  'fucomp:i': comparison(1),
+  fucompp: comparison(2),
+  'fucomi:i': comparisonToFlags(false),
+  'fcomi:i': comparisonToFlags(false),
+  'fucomip:i': comparisonToFlags(true),
+  'fcomip:i': comparisonToFlags(true),
 
-memory(0xd9, 0, loading(32, fromSingle));
-memory(0xdb, 0, loading(32, fromInt32));
-memory(0xdb, 5, loading(80, extended));
-memory(0xdd, 0, loading(64, fromDouble));
-memory(0xdf, 0, loading(16, fromInt16));
-memory(0xdf, 5, loading(64, fromInt64));
-for (const reg of [2, 3]) {
-  memory(0xd9, reg, storing(32, toSingle, reg === 3));
-  memory(0xdb, reg, storing(32, toInteger(32), reg === 3));
-  memory(0xdd, reg, storing(64, toDouble, reg === 3));
-  memory(0xdf, reg, storing(16, toInteger(16), reg === 3));
-}
-memory(0xdb, 7, storeExtended);
-memory(0xdf, 7, storing(64, toInteger(64), true));
+  flds: loading(32, fromSingle),
+  fildl: loading(32, fromInt32),
+  fldt: loading(80, extended),
+  fldl: loading(64, fromDouble),
+  filds: loading(16, fromInt16),
+  fildll: loading(64, fromInt64),
+  fsts: storing(32, toSingle, false),
+  fstps: storing(32, toSingle, true),
+  fistl: storing(32, toInteger(32), false),
+  fistpl: storing(32, toInteger(32), true),
+  fstl: storing(64, toDouble, false),
+  fstpl: storing(64, toDouble, true),
+  fists: storing(16, toInteger(16), false),
+  fistps: storing(16, toInteger(16), true),
+  fstpt: storeExtended,
+  fistpll: storing(64, toInteger(64), true),
 
-eight(0xd9, 0, loadRegister);
-eight(0xd9, 1, exchange);
-eight(0xdd, 0, freeing(false));
-eight(0xdf, 0, freeing(true));
-eight(0xdd, 2, storeRegister(false));
-eight(0xdd, 3, storeRegister(true));
-// Of DA: B, E, BE, U; of DB their negations.
-[2, 4, 6, 10].forEach((condition, reg) => {
-  eight(0xda, reg, conditionalMove(condition));
-  eight(0xdb, reg, conditionalMove(condition + 1));
-});
-for (let which = 0; which < 7; which++) single(0xd9, 0xe8 + which, loadConstant(which));
-single(0xd9, 0xd0, (s) => {
-  waiting(s);
-  note(s);
-});
-single(
-  0xd9,
-  0xe0,
-  changeSign((s, se) => s.xor(se, s.k(SIGN))),
-);
-single(
-  0xd9,
-  0xe1,
-  changeSign((s, se) => s.and(se, s.k(SIGN - 1))),
-);
-single(0xd9, 0xe4, ftst);
-single(0xd9, 0xf6, moveTop(-1));
-single(0xd9, 0xf7, moveTop(1));
-single(0xd9, 0xfa, unaryFunction('x87SquareRoot'));
-single(0xd9, 0xfc, unaryFunction('x87RoundToInteger'));
+  'fld:i': loadRegister,
+  'fxch:i': exchange,
+  'ffree:i': freeing(false),
+  'ffreep:i': freeing(true),
+  'fst:i': storeRegister(false),
+  'fstp:i': storeRegister(true),
+  // Numbers of the conditions B, E, BE, U; their negations follow them.
+  ...Object.fromEntries(
+    Object.entries({ b: 2, e: 4, be: 6, u: 10 }).flatMap(([name, condition]) => [
+      [`fcmov${name}:i,0`, conditionalMove(condition)],
+      [`fcmovn${name}:i,0`, conditionalMove(condition + 1)],
+    ]),
+  ),
+  ...Object.fromEntries(CONSTANTS.map((name, which) => [name, loadConstant(which)])),
+  fnop: (s) => {
+    waiting(s);
+    note(s);
+  },
+  fchs: changeSign((s, se) => s.xor(se, s.k(SIGN))),
+  fabs: changeSign((s, se) => s.and(se, s.k(SIGN - 1))),
+  ftst,
+  fdecstp: moveTop(-1),
+  fincstp: moveTop(1),
+  fsqrt: unaryFunction('x87SquareRoot'),
+  frndint: unaryFunction('x87RoundToInteger'),
 
-memory(0xd9, 5, loadControl);
-memory(0xd9, 7, storeControl);
-memory(0xdd, 7, storeStatus);
-single(0xdf, 0xe0, statusToAx);
+  fldcw: loadControl,
+  fnstcw: storeControl,
+  fnstsw: storeStatus,
+  'fnstsw:ax': statusToAx,
+};
 
-const memoryName = (k: string): string => `x87_m_${k}`;
-const registerName = (k: string): string => `x87_r_${k}`;
+const operationName = (name: string): string => `x87_${name}`;
 
 /** Name of the generated operation of an encoding D8–DF, or undefined: it is only cold. */
 export function x87Operation(opcode: number, modrm: number, inMemory: boolean): string | undefined {
-  const reg = (modrm >> 3) & 7;
-  if (inMemory) {
-    const k = key(opcode, reg);
-    return MEMORY.has(k) ? memoryName(k) : undefined;
-  }
-  for (const k of [key(opcode, modrm), key(opcode, reg)]) if (REGISTER.has(k)) return registerName(k);
-  return undefined;
+  const name = x87Name(opcode, modrm, inMemory);
+  return name === undefined || DEFINITIONS[name] === undefined ? undefined : operationName(name);
 }
 
 /** Names, and whether the operand is in memory. */
-export const X87_OPERATIONS: readonly (readonly [name: string, inMemory: boolean])[] = [
-  ...[...MEMORY.keys()].map((k) => [memoryName(k), true] as const),
-  ...[...REGISTER.keys()].map((k) => [registerName(k), false] as const),
-];
+export const X87_OPERATIONS: readonly (readonly [name: string, inMemory: boolean])[] = Object.keys(
+  DEFINITIONS,
+).map((name) => [operationName(name), X87_MEMORY_NAMES.has(name)]);
 
 export const X87: Readonly<Record<string, Definition>> = {
   fwait: wait,
-  ...Object.fromEntries([...MEMORY].map(([k, definition]) => [memoryName(k), definition])),
-  ...Object.fromEntries([...REGISTER].map(([k, definition]) => [registerName(k), definition])),
+  ...Object.fromEntries(Object.entries(DEFINITIONS).map(([name, d]) => [operationName(name), d])),
 };
