@@ -37,13 +37,12 @@ export class RfbClient {
   failure = '';
   #chunks: Buffer = Buffer.alloc(0);
   #wake: () => void = () => {};
-  readonly #inflate: Inflate = createInflate();
-  #inflated: Buffer[] = [];
+  /** ZRLE's stream, then Tight's four. */
+  readonly #streams = Array.from({ length: 5 }, () => new InflateStream());
   #format = RGB888;
 
   private constructor(socket: Socket) {
     this.socket = socket;
-    this.#inflate.on('data', (chunk: Buffer) => this.#inflated.push(chunk));
     socket.on('data', (data) => {
       this.#chunks = Buffer.concat([this.#chunks, data]);
       this.#wake();
@@ -206,6 +205,8 @@ export class RfbClient {
     const encoding = head.readInt32BE(8);
     this.seen.push(encoding);
     if (encoding === 0) this.#raw(x, y, width, await this.take(width * height * (this.#format.bits / 8)));
+    else if (encoding === 5) await this.#hextile(x, y, width, height);
+    else if (encoding === 7) await this.#tight(x, y, width, height);
     else if (encoding === 16) await this.#zrle(x, y, width, height);
     else if (encoding === -223) this.#resize(width, height);
     else if (encoding === -308) {
@@ -231,11 +232,7 @@ export class RfbClient {
 
   async #zrle(left: number, top: number, width: number, height: number): Promise<void> {
     const data = await this.take((await this.take(4)).readUInt32BE(0));
-    await new Promise<void>((resolve) => {
-      this.#inflate.write(data);
-      this.#inflate.flush(constants.Z_SYNC_FLUSH, () => resolve());
-    });
-    const bytes = Buffer.concat(this.#inflated.splice(0));
+    const bytes = await this.#streams[0]!.inflate(data);
     let at = 0;
     for (let y = top; y < top + height; y += 64) {
       for (let x = left; x < left + width; x += 64) {
@@ -244,6 +241,94 @@ export class RfbClient {
       }
     }
     if (at !== bytes.length) throw new Error(`ZRLE: ${bytes.length - at} bytes too many`);
+  }
+
+  #fill(left: number, top: number, width: number, height: number, value: number): void {
+    for (let y = top; y < top + height; y++) {
+      this.pixels.fill(value, y * this.width + left, y * this.width + left + width);
+    }
+  }
+
+  async #hextile(left: number, top: number, width: number, height: number): Promise<void> {
+    const size = this.#format.bits / 8;
+    const pixel = async (): Promise<number> => this.#pixel(await this.take(size), 0, size);
+    let [background, foreground] = [Number.NaN, Number.NaN];
+    for (let y = top; y < top + height; y += 16) {
+      for (let x = left; x < left + width; x += 16) {
+        const [w, h] = [Math.min(16, left + width - x), Math.min(16, top + height - y)];
+        const mask = (await this.take(1))[0]!;
+        if (mask & 1) {
+          [background, foreground] = [Number.NaN, Number.NaN];
+          const bytes = await this.take(w * h * size);
+          for (let i = 0; i < w * h; i++) {
+            this.#fill(x + (i % w), y + Math.floor(i / w), 1, 1, this.#pixel(bytes, i * size, size));
+          }
+          continue;
+        }
+        if (mask & 2) background = await pixel();
+        if (Number.isNaN(background)) throw new Error('Hextile: no background');
+        this.#fill(x, y, w, h, background);
+        if (mask & 4) foreground = await pixel();
+        const count = mask & 8 ? (await this.take(1))[0]! : 0;
+        for (let i = 0; i < count; i++) {
+          const value = mask & 16 ? await pixel() : foreground;
+          if (Number.isNaN(value)) throw new Error('Hextile: no foreground');
+          const [place, extent] = await this.take(2);
+          this.#fill(x + (place! >> 4), y + (place! & 15), (extent! >> 4) + 1, (extent! & 15) + 1, value);
+        }
+      }
+    }
+  }
+
+  async #compactLength(): Promise<number> {
+    let length = 0;
+    for (const shift of [0, 7, 14]) {
+      const byte = (await this.take(1))[0]!;
+      length |= (shift === 14 ? byte : byte & 0x7f) << shift;
+      if (byte < 0x80) break;
+    }
+    return length;
+  }
+
+  /** Fill and basic compression with the copy and palette filters: all that our server sends. */
+  async #tight(left: number, top: number, width: number, height: number): Promise<void> {
+    const { bits, depth, colours } = this.#format;
+    const isRgb = bits === 32 && depth === 24 && colours.every(([max]) => max === 255);
+    const size = isRgb ? 3 : bits / 8;
+    const pixel = (bytes: Buffer, at: number): number =>
+      isRgb
+        ? colours.reduce((all, [, shift], i) => all + bytes[at + i]! * 2 ** shift, 0)
+        : this.#pixel(bytes, at, size);
+    const control = (await this.take(1))[0]!;
+    if (control === 0x80) {
+      this.#fill(left, top, width, height, pixel(await this.take(size), 0));
+      return;
+    }
+    if (control & 0x8f) throw new Error(`Tight: control ${control}`);
+    let palette: number[] | undefined;
+    if (control & 0x40 && (await this.take(1))[0] === 1) {
+      const count = (await this.take(1))[0]! + 1;
+      const bytes = await this.take(count * size);
+      palette = Array.from({ length: count }, (_, i) => pixel(bytes, i * size));
+    }
+    const rowBytes =
+      palette === undefined ? width * size : palette.length === 2 ? Math.ceil(width / 8) : width;
+    const length = rowBytes * height;
+    const stream = this.#streams[1 + ((control >> 4) & 3)]!;
+    const data =
+      length < 12
+        ? await this.take(length)
+        : await stream.inflate(await this.take(await this.#compactLength()));
+    if (data.length !== length) throw new Error(`Tight: ${data.length} bytes for ${length}`);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        let value: number;
+        if (palette === undefined) value = pixel(data, y * rowBytes + x * size);
+        else if (palette.length > 2) value = palette[data[y * rowBytes + x]!]!;
+        else value = palette[(data[y * rowBytes + (x >> 3)]! >> (7 - (x & 7))) & 1]!;
+        this.pixels[(top + y) * this.width + left + x] = value;
+      }
+    }
   }
 
   /** Raw, solid and packed palette: all that our server sends. */
@@ -274,6 +359,23 @@ export class RfbClient {
       at += rowBytes * height;
     } else throw new Error(`ZRLE tile ${kind}`);
     return at;
+  }
+}
+
+class InflateStream {
+  readonly #inflate: Inflate = createInflate();
+  #inflated: Buffer[] = [];
+
+  constructor() {
+    this.#inflate.on('data', (chunk: Buffer) => this.#inflated.push(chunk));
+  }
+
+  async inflate(data: Buffer): Promise<Buffer> {
+    await new Promise<void>((resolve) => {
+      this.#inflate.write(data);
+      this.#inflate.flush(constants.Z_SYNC_FLUSH, () => resolve());
+    });
+    return Buffer.concat(this.#inflated.splice(0));
   }
 }
 

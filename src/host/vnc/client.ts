@@ -10,6 +10,7 @@ import type { Frame, FrameChange } from './frame.ts';
 import { TILE } from './frame.ts';
 import type { ClientInput } from './input.ts';
 import { ByteQueue, type ClientMessage, MessageReader, ProtocolError } from './messages.ts';
+import { createEncoder, PICTURE_ENCODINGS, type PictureEncoder } from './picture-encoder.ts';
 import { decodePixelFormat, encodePixelFormat, NATIVE_FORMAT, PixelWriter } from './pixel-format.ts';
 import type { Transport } from './transport.ts';
 
@@ -24,8 +25,6 @@ const SECURITY_VNC = 2;
 /** ExtendedDesktopSize: who asked, and that it may not. */
 const REASON_CLIENT = 1;
 const STATUS_PROHIBITED = 1;
-/** Encodings that a client may ask for; the first of the client's list that is here is used. */
-const PICTURE_ENCODINGS: readonly number[] = [rfb.RAW, rfb.ZRLE];
 
 type Stage = 'version' | 'security' | 'response' | 'init' | 'running' | 'closed';
 
@@ -57,7 +56,7 @@ export class VncClient {
   #writer = new PixelWriter(NATIVE_FORMAT);
   #encodings: ReadonlySet<number> = new Set();
   #encoding = rfb.RAW;
-  #zrle: rfb.ZrleStream | undefined;
+  readonly #encoders = new Map<number, PictureEncoder>();
   /** Changed since they were last sent, by tile. */
   #dirty: Uint8Array = new Uint8Array(0);
   #hasDirt = false;
@@ -103,7 +102,7 @@ export class VncClient {
     this.#stage = 'closed';
     clearTimeout(this.#timer);
     this.#host.input.release();
-    this.#zrle?.close();
+    for (const encoder of this.#encoders.values()) encoder.close();
     this.#host.closed();
   }
 
@@ -332,19 +331,15 @@ export class VncClient {
     const { frame } = this.#host;
     const parts = [...this.#greetings.splice(0), ...this.#sizeParts(), ...this.#ledParts()];
     const writer = this.#writer;
-    const encoding = this.#encoding;
+    const encoder = this.#encoder();
     const areas = this.#hasDirt ? this.#cropped(frame.rectangles(this.#dirty)) : [];
     this.#dirty.fill(0);
     this.#hasDirt = false;
-    const head = Buffer.alloc(4);
-    head.writeUInt16BE(parts.length + areas.length, 2);
     // All pixels are taken now: compressing takes its time, and the screen goes on.
-    const pictures = areas.map((area) => ({
-      header: rfb.rectangleHeader(area, encoding),
-      data:
-        encoding === rfb.ZRLE ? rfb.encodeZrleTiles(frame, area, writer) : rfb.encodeRaw(frame, area, writer),
-    }));
-    for (const { header, data } of pictures) parts.push(header, await this.#compress(encoding, data));
+    const pending = areas.flatMap((area) => encoder.take(frame, area, writer));
+    const head = Buffer.alloc(4);
+    head.writeUInt16BE(parts.length + pending.length, 2);
+    for (const { header, finish } of pending) parts.push(header, await finish());
     if (this.#stage === 'running') this.transport.write(Buffer.concat([head, ...parts]));
   }
 
@@ -360,10 +355,13 @@ export class VncClient {
       }));
   }
 
-  async #compress(encoding: number, data: Buffer): Promise<Buffer> {
-    if (encoding !== rfb.ZRLE) return data;
-    this.#zrle ??= new rfb.ZrleStream();
-    return this.#zrle.compress(data);
+  #encoder(): PictureEncoder {
+    let encoder = this.#encoders.get(this.#encoding);
+    if (encoder === undefined) {
+      encoder = createEncoder(this.#encoding);
+      this.#encoders.set(this.#encoding, encoder);
+    }
+    return encoder;
   }
 
   /** At most one rectangle about the size, with what only some clients understand. */

@@ -1,11 +1,12 @@
 /**
  * Pictures as bytes: Raw and ZRLE (RFC 6143, sections 7.7.1 and 7.7.6); the numbers of what clients may ask for.
- * Not here: Tight, Hextile, JPEG.
+ * Hextile and Tight have files of their own. Not here: RRE, JPEG.
  */
-import { constants, createDeflate, type Deflate } from 'node:zlib';
 import type { PixelWriter } from './pixel-format.ts';
 
 export const RAW = 0;
+export const HEXTILE = 5;
+export const TIGHT = 7;
 export const ZRLE = 16;
 /** Pseudo-encodings: what a client understands (RFC 6143 7.8, and the community's registry of numbers). */
 export const CURSOR = -239;
@@ -142,37 +143,5 @@ class TileEncoder {
       if (room < 8) target[at++] = byte;
     }
     return at;
-  }
-}
-
-/** Fast, and small enough: screens are mostly flat. */
-const LEVEL = 2;
-
-/** One client's zlib stream, which lasts as long as its connection. Works outside the main thread. */
-export class ZrleStream {
-  readonly #deflate: Deflate = createDeflate({ level: LEVEL });
-  #chunks: Buffer[] = [];
-
-  constructor() {
-    this.#deflate.on('data', (chunk: Buffer) => this.#chunks.push(chunk));
-    this.#deflate.on('error', () => {});
-  }
-
-  /** Everything up to here, flushed; with its length in front. One call at a time. Never settles after close(). */
-  compress(tiles: Buffer): Promise<Buffer> {
-    return new Promise((resolve) => {
-      this.#deflate.write(tiles);
-      this.#deflate.flush(constants.Z_SYNC_FLUSH, () => {
-        const data = Buffer.concat(this.#chunks.splice(0));
-        const length = Buffer.alloc(4);
-        length.writeUInt32BE(data.length);
-        resolve(Buffer.concat([length, data]));
-      });
-    });
-  }
-
-  close(): void {
-    this.#deflate.destroy();
-    this.#chunks = [];
   }
 }

@@ -72,6 +72,8 @@ export class PixelWriter {
   readonly bytesPerPixel: number;
   /** ZRLE leaves out the byte of a pixel that is never used: 3 bytes then (RFC 6143, section 7.7.5). */
   readonly compactBytes: number;
+  /** Tight sends 8 bits of red, green, blue where that is what the pixel holds. */
+  readonly tightBytes: number;
   /** Where the colours lie when compact: the low three bytes, or the high ones. */
   readonly #isHigh: boolean;
   readonly #red: Uint32Array;
@@ -89,6 +91,8 @@ export class PixelWriter {
     const used = (this.#red[255]! | this.#green[255]! | this.#blue[255]!) >>> 0;
     const isCompact = format.bitsPerPixel === 32 && format.depth <= 24;
     this.#isHigh = isCompact && used > 0xffffff && (used & 0xff) === 0;
+    const isEight = format.redMax === 255 && format.greenMax === 255 && format.blueMax === 255;
+    this.tightBytes = format.bitsPerPixel === 32 && format.depth === 24 && isEight ? 3 : this.bytesPerPixel;
     this.compactBytes = isCompact && (used <= 0xffffff || this.#isHigh) ? 3 : this.bytesPerPixel;
   }
 
@@ -120,6 +124,16 @@ export class PixelWriter {
     target[at] = this.format.bigEndian ? high : three;
     target[at + 1] = three >>> 8;
     target[at + 2] = this.format.bigEndian ? three : high;
+    return at + 3;
+  }
+
+  /** The same, as Tight wants it. */
+  putTight(target: Buffer, at: number, value: number): number {
+    if (this.tightBytes !== 3) return this.put(target, at, value);
+    const { redShift, greenShift, blueShift } = this.format;
+    target[at] = value >>> redShift;
+    target[at + 1] = value >>> greenShift;
+    target[at + 2] = value >>> blueShift;
     return at + 3;
   }
 }

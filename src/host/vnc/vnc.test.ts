@@ -86,6 +86,8 @@ function screen(machine: Machine): number[] {
 describe('pictures are the screen, pixel for pixel', () => {
   test.each([
     ['raw', 0],
+    ['Hextile', 5],
+    ['Tight', 7],
     ['ZRLE', 16],
   ])('%s', async (_name, encoding) => {
     const { machine, connect } = await rig();
@@ -142,7 +144,7 @@ describe('pictures are the screen, pixel for pixel', () => {
         return all + Math.round((value * max) / 255) * 2 ** shift;
       }, 0),
     );
-    for (const encoding of [0, 16]) {
+    for (const encoding of [0, 5, 7, 16]) {
       const client = await connect();
       client.setFormat(format);
       client.setEncodings(encoding);
