@@ -46,6 +46,8 @@ export interface SnapshotInfo {
   readonly vmClockNs: number;
   /** Instructions executed, or -1 when icount was off. */
   readonly icount: number;
+  /** Extra data behind the fields of the format, if there is any. */
+  readonly extra?: Uint8Array | undefined;
 }
 
 /** What a new snapshot is made with. */
@@ -57,7 +59,12 @@ export interface SnapshotMeta {
   readonly icount: number;
   /** VM state bytes already written to the VM state area; 0 for none. */
   readonly vmStateBytes: number;
+  /** Kept with the snapshot; other programs carry it along. At most {@link MAX_SNAPSHOT_EXTRA}. */
+  readonly extra?: Uint8Array | undefined;
 }
+
+/** Bytes of {@link SnapshotMeta.extra}. QEMU opens no image that has more, its own 24 included. */
+export const MAX_SNAPSHOT_EXTRA = 1000;
 
 /** An image with internal snapshots and a VM state area (qcow2). */
 export interface Snapshotting {

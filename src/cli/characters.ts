@@ -35,6 +35,8 @@ export interface CharacterHost {
   readonly isTerminal: boolean;
   readonly out: (line: string) => void;
   readonly notice: (line: string) => void;
+  /** Where `vc` is shown. */
+  readonly openConsole?: (label: string) => CharBackend;
   /** Comes between the first serial port and its back end. */
   readonly tapConsole?: (backend: CharBackend) => CharBackend;
 }
@@ -45,6 +47,10 @@ const STDIO = { mux: false, spec: { kind: 'stdio' }, text: 'stdio' } as const;
 export function withDefaults(config: Config, host: Pick<CharacterHost, 'isTerminal' | 'notice'>): void {
   const { serials, monitors, noGraphic } = config;
   const hasMonitor = monitors.length > 0 || serials.some((s) => s.mux);
+  if (config.curses !== undefined) {
+    withConsoles(config, config.curses, hasMonitor);
+    return;
+  }
   if (config.noDefaults) return;
   const shared: CharConfig = { ...STDIO, mux: true, text: 'mon:stdio', where: '-nographic' };
   if (noGraphic) {
@@ -60,6 +66,18 @@ export function withDefaults(config: Config, host: Pick<CharacterHost, 'isTermin
     );
     serials.push({ ...shared, where: '-serial mon:stdio' });
   } else serials.push({ mux: false, spec: { kind: 'null' }, text: 'null', where: '-serial null' });
+}
+
+/** The terminal is the display's: serial port and monitor are consoles of it, as in QEMU. */
+function withConsoles(config: Config, where: string, hasMonitor: boolean): void {
+  const { serials, monitors, noDefaults } = config;
+  if (config.noGraphic || [...serials, ...monitors].some(({ spec }) => spec.kind === 'stdio')) {
+    throw new UsageError(`${where}: cannot use stdio by multiple character devices`);
+  }
+  if (noDefaults) return;
+  const console: CharConfig = { mux: false, spec: { kind: 'vc' }, text: 'vc', where };
+  if (serials.length === 0) serials.push(console);
+  if (!hasMonitor) monitors.push({ ...console, mode: 'readline' });
 }
 
 interface Shared {
@@ -147,6 +165,7 @@ class Opener implements Characters {
         label: name,
         signals: !config.mux && !this.#config.noGraphic,
         announce: this.#host.out,
+        openConsole: this.#host.openConsole,
         notice: (line) => this.#host.notice(`${where}: ${line}`),
       });
       const mux = config.mux ? new MuxChardev(backend, this.#host.mux) : undefined;

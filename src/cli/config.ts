@@ -99,6 +99,8 @@ export interface Config {
   vnc: VncConfig | undefined;
   /** `-display web`. */
   web: WebConfig | undefined;
+  /** `-display curses`, as typed. */
+  curses: string | undefined;
   pidFile: string | undefined;
   logItems: Set<string>;
   logFile: string | undefined;
@@ -146,6 +148,7 @@ export function emptyConfig(): Config {
     gdb: undefined,
     vnc: undefined,
     web: undefined,
+    curses: undefined,
     pidFile: undefined,
     logItems: new Set(),
     logFile: undefined,

@@ -124,9 +124,14 @@ export const setVga: Handler = (config, value) => {
 };
 
 export const setDisplay: Handler = (config, value, where) => {
-  if (isHelp(value)) throw new EarlyExit('Available display backend types:\nnone\nvnc\nweb\n');
+  if (isHelp(value)) throw new EarlyExit('Available display backend types:\ncurses\nnone\nvnc\nweb\n');
   const type = value.split(/[,=]/)[0]!;
   if (type === 'none') return;
+  if (type === 'curses') {
+    toMap(parsePairs(value, 'type'), ['type', 'charset'], where);
+    config.curses = where;
+    return;
+  }
   if (type === 'web') {
     config.web = parseWeb(value, where);
     return;
@@ -135,7 +140,7 @@ export const setDisplay: Handler = (config, value, where) => {
     config.vnc = parseVnc(value.slice('vnc='.length), where);
     return;
   }
-  if (['gtk', 'sdl', 'egl-headless', 'curses', 'spice-app', 'dbus', 'vnc'].includes(type)) {
+  if (['gtk', 'sdl', 'egl-headless', 'spice-app', 'dbus', 'vnc'].includes(type)) {
     throw new UsageError(`${where}: display '${type}' is not available (screendump shows the screen)`);
   }
   throw new UsageError(`${where}: Parameter 'type' does not accept value '${type}'`);

@@ -10,6 +10,7 @@ import { buildMachine } from './build-machine.ts';
 import { openCharacters, withDefaults } from './characters.ts';
 import type { Config } from './config.ts';
 import { UsageError } from './grammar.ts';
+import { CursesControl } from './curses.ts';
 import { EarlyExit } from './early-exit.ts';
 import { parseCommandLine } from './options.ts';
 import { Session } from './session.ts';
@@ -51,9 +52,11 @@ async function run(config: Config, program: string, notice: (message: string) =>
     tap = new ConsoleTap(backend);
     return tap;
   };
+  const curses = config.curses === undefined ? undefined : new CursesControl(config.curses);
   const characters = await openCharacters(config, {
     isTerminal,
     ...(config.web === undefined ? {} : { tapConsole }),
+    ...(curses === undefined ? {} : { openConsole: (label) => curses.openConsole(label) }),
     out: (line) => process.stdout.write(`${line}\n`),
     notice,
     mux: {
@@ -67,7 +70,7 @@ async function run(config: Config, program: string, notice: (message: string) =>
   try {
     const machine = await buildMachine(config, { serials: characters.serials, notice });
     try {
-      session = new Session({ config, machine, characters, tap, program, notice });
+      session = new Session({ config, machine, characters, tap, curses, program, notice });
       await writePidFile(config);
       return await session.run();
     } catch (error) {

@@ -145,9 +145,16 @@ const DISPLAY: OptionGroup = {
     { name: 'vga', argument: 'std|none', help: 'video card', handler: set.setVga },
     {
       name: 'display',
-      argument: 'none|web[=port][,host=address]|vnc=…',
-      help: 'display: none, a page for the browser (its address is printed), or as -vnc',
+      argument: 'none|curses|web[=port][,host=address]|vnc=…',
+      help: 'display: none, text on this terminal, a page for the browser (its address is printed), or as -vnc',
       handler: set.setDisplay,
+    },
+    {
+      name: 'curses',
+      help: 'shorthand for -display curses',
+      handler: (config, _value, where) => {
+        config.curses = where;
+      },
     },
     {
       name: 'vnc',

@@ -11,6 +11,7 @@ import { setBootOrder } from '../monitor/commands/machine.ts';
 import { Hmp } from '../monitor/hmp.ts';
 import type { Characters } from './characters.ts';
 import type { Config, WebConfig } from './config.ts';
+import type { CursesControl } from './curses.ts';
 import { GdbControl } from './gdb.ts';
 import { EventLog } from './log.ts';
 import { createMonitorHost } from './monitor-host.ts';
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly characters: Characters;
   /** The first serial port, for a display that shows it. */
   readonly tap?: ConsoleTap | undefined;
+  /** The terminal as display. */
+  readonly curses?: CursesControl | undefined;
   readonly program: string;
   readonly notice: (message: string) => void;
 }
@@ -63,7 +66,10 @@ export class Session {
   async run(): Promise<number> {
     const { config, machine, characters, notice } = this.#options;
     const removeSignals = this.#handleSignals();
-    const endProgress = showProgress(machine.jobs, process.stderr, () => performance.now());
+    const { curses } = this.#options;
+    // A progress line would be in the middle of the guest's screen.
+    const endProgress =
+      curses !== undefined ? () => {} : showProgress(machine.jobs, process.stderr, () => performance.now());
     const log = new EventLog(config.logItems, config.logFile);
     try {
       this.#listen();
@@ -82,6 +88,7 @@ export class Session {
       if (config.web !== undefined) await this.#startWeb(config.web, hmp);
       if (config.vnc !== undefined) await this.#vnc.start(config.vnc, machine, config.name);
       if (config.gdb !== undefined) await this.#gdb?.start(config.gdb);
+      await curses?.start(machine);
       characters.start();
       if (!config.startPaused) machine.start();
       const code = await this.#done;
@@ -90,6 +97,7 @@ export class Session {
     } finally {
       removeSignals();
       endProgress();
+      curses?.close();
       await this.#gdb?.close();
       await this.#vnc.close();
       await this.#web.close();

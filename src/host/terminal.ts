@@ -2,8 +2,11 @@
  * Raw mode of the controlling terminal, undone on every way out: normal exit, `process.exit`, uncaught exception, signal,
  * stop and continue.
  */
+import { writeSync } from 'node:fs';
 import type { ReadStream } from 'node:tty';
 
+const STDOUT = 1;
+let leave: (() => void) | undefined;
 let restore: (() => void) | undefined;
 
 /** Puts the terminal on stdin into raw mode, if there is one. Undone by {@link restoreTerminal} and at exit. */
@@ -25,7 +28,27 @@ export function rawTerminal(): void {
   };
 }
 
+/** Takes the whole screen of the terminal on stdout, with these control sequences to begin and to end. Undone likewise. */
+export function fullScreen(begin: string, end: string): void {
+  if (leave !== undefined) return;
+  process.stdout.write(begin);
+  const undo = () => {
+    try {
+      writeSync(STDOUT, end);
+    } catch {
+      // The terminal is gone.
+    }
+  };
+  process.on('exit', undo);
+  leave = () => {
+    process.off('exit', undo);
+    undo();
+  };
+}
+
 export function restoreTerminal(): void {
+  leave?.();
+  leave = undefined;
   restore?.();
   restore = undefined;
 }

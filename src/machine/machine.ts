@@ -60,6 +60,8 @@ export class Machine {
   readonly options: MachineOptions;
   readonly clock: VirtualClock;
   readonly board: Board;
+  /** Asked at every savevm for bytes to be kept with the snapshot (`SnapshotMeta.extra`). The machine stands still. */
+  snapshotExtra: (() => Uint8Array | undefined) | undefined;
   readonly #loop: RunLoop;
   readonly #saving: SaveAndLoad;
   readonly #events = new Emitter<MachineEvents>();
@@ -91,6 +93,7 @@ export class Machine {
       board: this.board,
       clock: this.clock,
       loop: this.#loop,
+      snapshotExtra: () => this.snapshotExtra?.(),
       onFrozen: (frozen) => this.#events.emit('frozen', frozen),
       onLoaded: (tag) => this.#events.emit('loaded', { tag }),
       onRamFailure: (error) => this.#ramFailed(error),

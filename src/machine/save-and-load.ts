@@ -66,6 +66,8 @@ export interface SaveAndLoadOwner {
   readonly board: Board;
   readonly clock: VirtualClock;
   readonly loop: RunLoop;
+  /** What a display wants to be kept with a snapshot. */
+  readonly snapshotExtra: () => Uint8Array | undefined;
   /** The machine stands still for a snapshot (true), or goes on. */
   readonly onFrozen: (frozen: boolean) => void;
   readonly onLoaded: (tag: string) => void;
@@ -308,6 +310,7 @@ export class SaveAndLoad {
       dateNsec: Math.floor((ms % 1000) * 1e6),
       vmClockNs: Math.floor(clock.now()),
       icount: clock.icount === undefined ? -1 : board.cpu.instructions,
+      extra: this.#owner.snapshotExtra(),
     };
   }
 

@@ -33,6 +33,8 @@ export interface SnapshotMoment {
   readonly vmClockNs: number;
   /** Instructions executed, -1 without -icount. */
   readonly icount: number;
+  /** Kept beside the format's own fields, for example a picture of the screen. */
+  readonly extra?: Uint8Array | undefined;
 }
 
 /** QEMU's name for a snapshot without a name: `vm-YYYYMMDDhhmmss`, local time. */

@@ -26,9 +26,11 @@ afterAll(async () => {
   for (const cleanup of cleanups.reverse()) await cleanup();
 });
 
-async function startMachine() {
-  const hda = join(folder, 'demo.qcow2');
-  await createQcow2(hda, { sizeBytes: 1024 * 1024, backingFile: DEMO, backingFormat: 'raw' });
+const hda = join(folder, 'demo.qcow2');
+
+/** `again`: on the image as it is. */
+async function startMachine(again = false) {
+  if (!again) await createQcow2(hda, { sizeBytes: 1024 * 1024, backingFile: DEMO, backingFormat: 'raw' });
   const config = parseCommandLine(['-m', '16', '-bios', 'amberbios', '-hda', hda, '-display', 'web']);
   const tap = new ConsoleTap({
     filename: 'null',
@@ -54,13 +56,13 @@ async function startMachine() {
       throw error;
     },
   });
-  return { machine, url };
+  return { machine, web, url };
 }
 
 test.skipIf(!requireProgram('chromium'))(
   'screen, keys, buttons, snapshots, serial, monitor (skipped without chromium)',
   async () => {
-    const { machine, url } = await startMachine();
+    const { machine, web, url } = await startMachine();
     machine.start();
     const browser = await Browser.start();
     cleanups.push(() => browser.close());
@@ -105,6 +107,17 @@ test.skipIf(!requireProgram('chromium'))(
     await browser.type('info snapshots');
     await browser.enter();
     await browser.until(`document.querySelector('#monitor pre').textContent.includes('here')`);
+
+    // Another machine on the same image knows nothing but what is in it: the picture is there, a click loads.
+    await web.close();
+    await machine.close();
+    const next = await startMachine(true);
+    await browser.open(next.url);
+    await browser.until(`document.querySelector('tr[data-tag=here] img')?.naturalWidth === 160`);
+    if (picture !== undefined) writeFileSync(`${picture}-again.png`, await browser.screenshot());
+    const loadedAgain = new Promise((resolve) => next.machine.on('loaded', resolve));
+    await browser.click('tr[data-tag=here]');
+    expect(await loadedAgain).toEqual({ tag: 'here' });
   },
   300_000,
 );

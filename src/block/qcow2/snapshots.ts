@@ -3,7 +3,7 @@
  * active disk and a snapshot share have the COPIED flag nowhere; where a table has to lose or gain the flag, it is
  * written anew.
  */
-import type { SnapshotInfo, SnapshotMeta } from '../block-node.ts';
+import { MAX_SNAPSHOT_EXTRA, type SnapshotInfo, type SnapshotMeta } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
 import { entryIsCopied, setCopied, setEntry } from './be64.ts';
 import { type Extent, setCompressedEntry } from './compressed.ts';
@@ -27,8 +27,9 @@ export interface VmStateClusters {
 }
 
 export function snapshotInfo(snapshot: Snapshot): SnapshotInfo {
-  const { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount } = snapshot;
-  return { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount };
+  const { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount, unknownExtra } = snapshot;
+  const info = { id, tag, vmStateBytes, dateSec, dateNsec, vmClockNs, icount };
+  return unknownExtra.length === 0 ? info : { ...info, extra: unknownExtra };
 }
 
 /** By id first, then by tag, as QEMU searches. */
@@ -87,6 +88,8 @@ function checkMeta(image: Qcow2Image, meta: SnapshotMeta): void {
   if (tagBytes === 0 || tagBytes > MAX_SNAPSHOT_NAME_BYTES) {
     limit('tag', tagBytes, `1 to ${MAX_SNAPSHOT_NAME_BYTES} bytes`);
   }
+  const extraBytes = meta.extra?.length ?? 0;
+  if (extraBytes > MAX_SNAPSHOT_EXTRA) limit('extra data', extraBytes, `at most ${MAX_SNAPSHOT_EXTRA} bytes`);
   if (image.snapshots.length >= MAX_SNAPSHOTS)
     limit('count', image.snapshots.length + 1, `at most ${MAX_SNAPSHOTS}`);
 }
@@ -189,7 +192,7 @@ async function addSnapshot(
     icount: meta.icount,
     vmStateBytes: vmState?.bytes ?? 0,
     diskBytes: image.header.sizeBytes,
-    unknownExtra: Buffer.alloc(0),
+    unknownExtra: Buffer.from(meta.extra ?? []),
   };
 }
 

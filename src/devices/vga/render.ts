@@ -9,7 +9,7 @@ import { palette16, palette256 } from './palette.ts';
 import type { VgaCore } from './state.ts';
 import { GR_MISC, VBE_YRES, vbeEnabled } from './state.ts';
 import { Surface } from './surface.ts';
-import { drawText, isDrawableText, textGeometry, textRows } from './text.ts';
+import { drawText, isDrawableText, type TextCells, textCells, textGeometry, textRows } from './text.ts';
 
 const PAGE_SHIFT = 12;
 /** What start address and pitch registers can reach in standard modes, fonts included: 256 KiB and 1024 long lines. */
@@ -78,6 +78,18 @@ export class Display {
     if (this.mode !== 'text') return undefined;
     const geometry = textGeometry(this.#core);
     return isDrawableText(geometry) ? textRows(this.#core, geometry) : undefined;
+  }
+
+  /** Pixels of the graphics mode, without drawing it. */
+  get graphicsSize(): { readonly width: number; readonly height: number } {
+    return graphicsGeometry(this.#core);
+  }
+
+  /** The text screen with its attributes, or undefined in other modes. */
+  cells(): TextCells | undefined {
+    if (this.mode !== 'text') return undefined;
+    const geometry = textGeometry(this.#core);
+    return isDrawableText(geometry) ? textCells(this.#core, geometry) : undefined;
   }
 
   #mayHaveChanged(mode: ScreenMode, cursorShown: boolean): boolean {

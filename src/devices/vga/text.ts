@@ -144,3 +144,36 @@ export function textRows(core: VgaCore, { columns, rows, cellHeight }: TextGeome
   }
   return result;
 }
+
+/** The text screen as codes: what a terminal needs to show it. */
+export interface TextCells {
+  readonly columns: number;
+  readonly rows: number;
+  /** Character of code page 437 in the low byte, attribute in the high one; row by row. */
+  readonly cells: Uint16Array;
+  /** Undefined: off, or not on the screen. */
+  readonly cursor: { readonly column: number; readonly row: number } | undefined;
+}
+
+export function textCells(core: VgaCore, { columns, rows, cellHeight }: TextGeometry): TextCells {
+  const { state, vram } = core;
+  const { cr } = state;
+  const compare = lineCompare(state);
+  const pitch = lineOffset(state);
+  const hasCursor = cursorLines(cr, cellHeight) !== undefined;
+  const cursorAddress = ((cr[CR_CURSOR_HIGH]! << 8) | cr[CR_CURSOR_LOW]!) * 4;
+  const cells = new Uint16Array(columns * rows);
+  let cursor: TextCells['cursor'];
+  let rowAddress = startAddress(state) * 4;
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const address = rowAddress + column * 4;
+      cells[row * columns + column] = (vram[address] ?? 0) | ((vram[address + 1] ?? 0) << 8);
+      if (hasCursor && address === cursorAddress) cursor = { column, row };
+    }
+    rowAddress += pitch;
+    const top = row * cellHeight;
+    if (top < compare && top + cellHeight >= compare) rowAddress = 0;
+  }
+  return { columns, rows, cells, cursor };
+}

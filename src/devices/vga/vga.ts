@@ -20,6 +20,7 @@ import { Display, type ScreenMode } from './render.ts';
 import type { VgaCore, VgaState, VramDirty } from './state.ts';
 import { createVgaCore, resetVgaCore, vgaCoreField } from './state.ts';
 import type { Surface } from './surface.ts';
+import type { TextCells } from './text.ts';
 import { createVbePorts, imposeVbeMode } from './vbe.ts';
 
 /** Bytes of video memory: QEMU's default, and the size of its RAM block `vga.vram`. */
@@ -144,6 +145,16 @@ export class Vga implements Device<VgaDeviceState> {
   /** The text screen, one string a row, code page 437 as Unicode; undefined in graphics modes or when blank. */
   textScreen(): string[] | undefined {
     return this.#display.text();
+  }
+
+  /** Pixels of the graphics mode. */
+  get graphicsSize(): { readonly width: number; readonly height: number } {
+    return this.#display.graphicsSize;
+  }
+
+  /** The same with attributes and cursor, as the card has them. */
+  textCells(): TextCells | undefined {
+    return this.#display.cells();
   }
 
   /** Registers to power-on values; video memory keeps its contents. */

@@ -13,6 +13,8 @@ export interface OpenCharOptions {
   readonly signals: boolean;
   /** A line on standard output (the name of a pty). */
   readonly announce: (line: string) => void;
+  /** Opens a console of the display, where it has any. */
+  readonly openConsole?: ((label: string) => CharBackend) | undefined;
   /** A line on standard error. */
   readonly notice: (line: string) => void;
 }
@@ -37,6 +39,7 @@ export async function openChardev(spec: CharSpec, options: OpenCharOptions): Pro
       return pty;
     }
     case 'vc':
-      throw new CharDeviceError("'vc' needs a window, which there is none of; use stdio, unix: or tcp:");
+      if (options.openConsole !== undefined) return options.openConsole(options.label);
+      throw new CharDeviceError("'vc' needs -display curses; use stdio, unix: or tcp:");
   }
 }

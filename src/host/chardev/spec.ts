@@ -32,6 +32,8 @@ export function parseCharSpec(text: string): CharDescription | undefined {
 
 function parseSpec(text: string): CharSpec | undefined {
   const [first = '', ...rest] = text.split(',');
+  // A size (`vc:80Cx24C`) means nothing here: the terminal has its own.
+  if (/^vc:/.test(text)) return { kind: 'vc' };
   if (PLAIN.has(text)) return { kind: text as 'null' };
   const colon = first.indexOf(':');
   const kind = first.slice(0, colon);

@@ -1,7 +1,11 @@
-/** Small pictures of the screen as it was when a snapshot was saved, kept in memory by tag and date. */
+/**
+ * Small pictures of the screen as it was when a snapshot was saved: one of few colours in the snapshot itself, for other
+ * processes to come, and a better one in memory, by tag and date.
+ */
 import type { SnapshotInfo } from '../../block/block-node.ts';
 import type { Machine } from '../../machine/machine.ts';
 import { encodePng } from '../display/png.ts';
+import { pictureOf, shrunk, snapshotExtra } from './snapshot-picture.ts';
 
 const WIDTH = 160;
 /** The oldest go. */
@@ -16,6 +20,10 @@ export class Thumbnails {
 
   constructor(machine: Machine) {
     this.#machine = machine;
+    machine.snapshotExtra = () => {
+      const surface = machine.screen?.render();
+      return surface === undefined ? undefined : snapshotExtra(surface);
+    };
     this.#stop = machine.jobs.on('status', (job) => {
       if (job.type !== 'snapshot-save') return;
       if (job.status === 'running') this.#take(job.tag);
@@ -32,21 +40,23 @@ export class Thumbnails {
       this.#kept.set(key, fresh);
       trim(this.#kept);
     }
-    return this.#kept.get(key);
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) return kept;
+    const stored = pictureOf(snapshot.extra);
+    return stored === undefined ? undefined : dataUrl(stored);
   }
 
   #take(tag: string): void {
     const surface = this.#machine.screen?.render();
     if (surface === undefined) return;
-    const { width, height, rgb } = surface;
-    const small = shrunk(width, height, rgb);
-    const png = encodePng(small.width, small.height, small.rgb);
-    this.#taken.set(tag, `data:image/png;base64,${Buffer.from(png).toString('base64')}`);
+    const small = shrunk(surface, Math.min(WIDTH, surface.width));
+    this.#taken.set(tag, dataUrl(encodePng(small.width, small.height, small.rgb)));
     trim(this.#taken);
   }
 
   close(): void {
     this.#stop();
+    this.#machine.snapshotExtra = undefined;
   }
 }
 
@@ -57,30 +67,6 @@ function trim(map: Map<string, string>): void {
   }
 }
 
-/** Each pixel is the mean of those that it stands for. */
-function shrunk(
-  width: number,
-  height: number,
-  rgb: Uint8Array,
-): { readonly width: number; readonly height: number; readonly rgb: Uint8Array } {
-  const small = { width: Math.min(WIDTH, width), height: 0 };
-  small.height = Math.max(1, Math.round((height * small.width) / width));
-  const result = new Uint8Array(small.width * small.height * 3);
-  for (let y = 0; y < small.height; y++) {
-    const top = Math.floor((y * height) / small.height);
-    const bottom = Math.max(top + 1, Math.floor(((y + 1) * height) / small.height));
-    for (let x = 0; x < small.width; x++) {
-      const left = Math.floor((x * width) / small.width);
-      const right = Math.max(left + 1, Math.floor(((x + 1) * width) / small.width));
-      const sum = [0, 0, 0];
-      for (let v = top; v < bottom; v++) {
-        for (let u = left; u < right; u++) {
-          for (let c = 0; c < 3; c++) sum[c]! += rgb[(v * width + u) * 3 + c]!;
-        }
-      }
-      const count = (bottom - top) * (right - left);
-      for (let c = 0; c < 3; c++) result[(y * small.width + x) * 3 + c] = Math.round(sum[c]! / count);
-    }
-  }
-  return { ...small, rgb: result };
+function dataUrl(png: Uint8Array): string {
+  return `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
 }
