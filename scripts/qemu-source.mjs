@@ -1,5 +1,6 @@
 /**
- * The tests that QEMU 7.2 carries for its i386 target and its floating point (Berkeley TestFloat), from Debian's source
+ * The tests that QEMU 7.2 carries for its i386 target and its floating point (Berkeley TestFloat), and its QMP client in
+ * Python, from Debian's source
  * package: fetched into .cache, never committed. AMBERVM_QEMU_SOURCE names an unpacked source to use instead.
  */
 import { spawnSync } from 'node:child_process';
@@ -8,7 +9,7 @@ import { join } from 'node:path';
 import { ROOT, say } from './prepare.mjs';
 
 /** The parts that are kept. */
-const PARTS = ['tests/tcg/i386', 'tests/fp'];
+const PARTS = ['tests/tcg/i386', 'tests/fp', 'python/qemu/qmp'];
 const FOLDER = join(ROOT, '.cache/qemu-source');
 
 /** Source lines for the archives that this machine installs from. */
@@ -27,7 +28,8 @@ function quietly(command, args, cwd) {
 
 /** Where the archives have no sources the tests that want them are skipped by name. */
 export function fetchQemuSource() {
-  if (process.env.AMBERVM_QEMU_SOURCE !== undefined || existsSync(FOLDER)) return;
+  const isThere = PARTS.every((part) => existsSync(join(FOLDER, part)));
+  if (process.env.AMBERVM_QEMU_SOURCE !== undefined || isThere) return;
   mkdirSync(join(ROOT, '.cache'), { recursive: true });
   const work = mkdtempSync(join(ROOT, '.cache/qemu-fetch-'));
   try {
@@ -46,8 +48,10 @@ export function fetchQemuSource() {
     const archive = isFetched && readdirSync(work).find((name) => /\.orig\.tar\.\w+$/.test(name));
     const wanted = PARTS.map((part) => `*/${part}/*`);
     const flags = ['--strip-components=1', '--wildcards', '-C', unpacked];
-    if (archive && quietly('tar', ['-xf', archive, ...flags, ...wanted], work)) renameSync(unpacked, FOLDER);
-    else say("QEMU's source cannot be fetched here: its own tests are skipped by name");
+    if (archive && quietly('tar', ['-xf', archive, ...flags, ...wanted], work)) {
+      rmSync(FOLDER, { recursive: true, force: true });
+      renameSync(unpacked, FOLDER);
+    } else say("QEMU's source cannot be fetched here: its own tests are skipped by name");
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -124,7 +124,6 @@ describe('words that only the host may use', () => {
 const LONG_FILES: Readonly<Record<string, string>> = {
   'block/qcow2/qcow2.ts': 'the face of an image: a short method a request, what they do is elsewhere',
   'devices/mc146818.ts': 'one chip: clock, alarm, periodic timer and both time bases share their state',
-  'machine/machine.ts': 'run loop, requests and snapshots of the machine, which exclude each other',
   'machine/board/pc-i440fx.ts': 'the wiring of the board, one list',
   'machine/cpu/cpu.ts': 'the run loop',
 };

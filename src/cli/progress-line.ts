@@ -8,7 +8,12 @@ import type { Job, Jobs } from '../machine/jobs.ts';
 /** Before the first line, and between two, ms. */
 const QUIET_MS = 250;
 const STEP_MS = 100;
-const VERBS = { 'snapshot-save': 'savevm', 'snapshot-load': 'loadvm', 'snapshot-delete': 'delvm' } as const;
+const VERBS = {
+  'snapshot-save': 'savevm',
+  'snapshot-load': 'loadvm',
+  'snapshot-delete': 'delvm',
+  stream: 'block_stream',
+} as const;
 const MIB = 2 ** 20;
 
 export interface ProgressTerminal {

@@ -3,7 +3,7 @@ import type { VncAddress } from '../host/vnc/address.ts';
 import type { VncServer } from '../host/vnc/server.ts';
 import type { VncWebSockets } from '../host/vnc/websocket.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { MonitorVnc } from '../monitor/command.ts';
+import type { MonitorVnc, VncFacts } from '../monitor/command.ts';
 import type { VncConfig } from './config.ts';
 import { EarlyExit } from './early-exit.ts';
 import { isHelp, parseBoolean, parsePairs, toMap, UsageError } from './grammar.ts';
@@ -135,6 +135,25 @@ export class VncControl implements MonitorVnc {
     return `default:\n${lines.join('')}`;
   }
 
+  facts(): VncFacts {
+    const server = this.#server;
+    if (server === undefined) return { enabled: false };
+    const { address } = server;
+    const isTcp = address?.kind === 'tcp';
+    const host = isTcp ? address.host : address?.kind === 'unix' ? address.path : '';
+    return {
+      enabled: true,
+      host,
+      service: isTcp ? String(address.port) : '',
+      family: familyOf(isTcp ? address.host : undefined),
+      auth: server.authenticates ? 'vnc' : 'none',
+      clients: server.clients.map(({ transport }) => {
+        const [, peer = '', port = ''] = /^(.*):(\d*)$/.exec(transport.peer) ?? [];
+        return { host: peer, service: port, family: familyOf(peer), websocket: transport.isWebSocket };
+      }),
+    };
+  }
+
   setPassword(password: string): 'set' | 'not-asked-for' | 'no-server' {
     if (this.#server === undefined) return 'no-server';
     return this.#server.setPassword(password) ? 'set' : 'not-asked-for';
@@ -146,6 +165,12 @@ export class VncControl implements MonitorVnc {
     this.#webSockets = undefined;
     this.#server = undefined;
   }
+}
+
+/** Undefined: no network, a Unix socket. */
+function familyOf(host: string | undefined): string {
+  if (host === undefined) return 'unix';
+  return host.includes(':') ? 'ipv6' : 'ipv4';
 }
 
 function place(host: string, port: number, more = ''): string {

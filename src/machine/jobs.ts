@@ -1,20 +1,30 @@
 /**
- * Work that takes its time: snapshots saved, loaded, deleted. What a user can list, watch and cancel, with the names and
- * states of QEMU's jobs (qapi/job.json). Not here: pausing a job, jobs of the block layer.
+ * Work that takes its time: snapshots saved, loaded, deleted, backing chains streamed. What a user can list, watch and cancel, with the names and
+ * states of QEMU's jobs (qapi/job.json). Not here: pausing a job, other jobs of the block layer.
  */
 import { Emitter } from './emitter.ts';
-import { traceDelete, traceDeleted, traceLoad, traceLoaded, traceSave, traceSaved } from './trace.ts';
+import {
+  traceDelete,
+  traceDeleted,
+  traceLoad,
+  traceLoaded,
+  traceSave,
+  traceSaved,
+  traceStream,
+  traceStreamed,
+} from './trace.ts';
 
-export type JobType = 'snapshot-save' | 'snapshot-load' | 'snapshot-delete';
+export type JobType = 'snapshot-save' | 'snapshot-load' | 'snapshot-delete' | 'stream';
 
 const TRACES = {
   'snapshot-save': [traceSave, traceSaved],
   'snapshot-load': [traceLoad, traceLoaded],
   'snapshot-delete': [traceDelete, traceDeleted],
+  stream: [traceStream, traceStreamed],
 } as const;
 
 /** JobStatus of QEMU, those that occur here; `null`: dismissed. */
-export type JobStatus = 'created' | 'running' | 'pending' | 'aborting' | 'concluded' | 'null';
+export type JobStatus = 'created' | 'running' | 'waiting' | 'pending' | 'aborting' | 'concluded' | 'null';
 
 export interface JobEvents {
   /** Status or progress. */
@@ -26,7 +36,7 @@ export interface JobEvents {
 export class Job {
   readonly id: string;
   readonly type: JobType;
-  /** Tag of the snapshot. */
+  /** Tag of the snapshot, or name of the disk. */
   readonly tag: string;
   /** False: stays in the list after its end until it is dismissed. */
   readonly autoDismiss: boolean;
@@ -38,6 +48,8 @@ export class Job {
   #currentBytes = 0;
   #totalBytes = 0;
   #error: Error | undefined;
+  /** Bytes a second at most; 0: no limit. Only streams look at it. */
+  speed = 0;
 
   constructor(
     {
@@ -60,7 +72,7 @@ export class Job {
   get status(): JobStatus {
     return this.#status;
   }
-  /** Bytes of VM state done, shared ones included. */
+  /** Bytes of VM state (or of the disk) done, shared ones included. */
   get currentBytes(): number {
     return this.#currentBytes;
   }
@@ -97,6 +109,11 @@ export class Job {
     this.#currentBytes = currentBytes;
     this.#totalBytes = totalBytes;
     this.#tell('change', this);
+  }
+
+  /** The work is done but for the last step. */
+  wait(): void {
+    this.#become('waiting');
   }
 
   /** The last step: cannot be cancelled any more. */

@@ -95,6 +95,13 @@ export const traceDeleted = event<[tag: string, bytes: number, error: string]>(
   'bytes',
   'error',
 );
+export const traceStream = event<[device: string]>('block_stream_begin', 'device');
+export const traceStreamed = event<[device: string, bytes: number, error: string]>(
+  'block_stream_end',
+  'device',
+  'bytes',
+  'error',
+);
 export const traceBlockRequest = event<[device: string, operation: string, offset: number, bytes: number]>(
   'block_request',
   'device',

@@ -37,7 +37,13 @@ export interface MonitorHost {
 export interface MonitorVnc {
   /** As `info vnc` prints it. */
   info(): string;
+  /** With the keys of QMP's VncInfo (qapi/ui.json). */
+  facts(): VncFacts;
   setPassword(password: string): 'set' | 'not-asked-for' | 'no-server';
+}
+
+export interface VncFacts {
+  readonly [key: string]: boolean | string | readonly { readonly [key: string]: boolean | string }[];
 }
 
 export interface CommandContext {

@@ -113,3 +113,13 @@ export function qemuPeer(args: readonly string[]): Peer {
     },
   };
 }
+
+/** Names of keys and kinds of values, nested; lists by their first element. Optional keys that depend on the host are out. */
+export function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.length === 0 ? [] : [shapeOf(value[0])];
+  if (typeof value !== 'object' || value === null) return typeof value;
+  const entries = Object.entries(value).filter(([key]) => !['timestamp', 'id', 'backing_file'].includes(key));
+  return Object.fromEntries(
+    entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, v]) => [key, shapeOf(v)]),
+  );
+}

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createQcow2 } from '../../src/block/qcow2/create.ts';
 import { requireProgram } from '../support/programs.ts';
-import { type Message, ourPeer, type Peer, qemuPeer } from './client.ts';
+import { type Message, ourPeer, type Peer, qemuPeer, shapeOf } from './client.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-qmp-'));
 const peers: Peer[] = [];
@@ -40,16 +40,6 @@ async function ours(...more: readonly string[]) {
   peers.push(peer);
   expect((await peer.client.ask('qmp_capabilities'))['return']).toEqual({});
   return peer;
-}
-
-/** Names of keys and kinds of values, nested; lists by their first element. Optional keys that depend on the host are out. */
-function shapeOf(value: unknown): unknown {
-  if (Array.isArray(value)) return value.length === 0 ? [] : [shapeOf(value[0])];
-  if (typeof value !== 'object' || value === null) return typeof value;
-  const entries = Object.entries(value).filter(([key]) => !['timestamp', 'id', 'backing_file'].includes(key));
-  return Object.fromEntries(
-    entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, v]) => [key, shapeOf(v)]),
-  );
 }
 
 const QUERIES = [

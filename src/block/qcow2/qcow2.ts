@@ -205,8 +205,8 @@ export class Qcow2 implements Layer, Snapshotting {
   readonly format = 'qcow2';
   /** For check and tests. */
   readonly image: Qcow2Image;
-  /** What holes show; a chain below is behind a map. */
-  readonly backing: BlockNode | undefined;
+  /** What holes show; a chain below is behind a map. Changes only when it is no longer needed (`stream.ts`). */
+  backing: BlockNode | undefined;
   readonly survey: Layer['survey'];
   #closing: Promise<void> | undefined;
   #vmSource: { snapshot: Snapshot; l1: Buffer } | undefined;

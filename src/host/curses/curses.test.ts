@@ -1,16 +1,15 @@
 /** `-display curses` seen through a pseudo-terminal, and its parts alone. */
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bundleProgram, ROOT } from '../../../test/support/bundle.ts';
 import { TerminalScreen } from '../../../test/support/terminal-screen.ts';
 import { parseTerminalInput } from './keys.ts';
 import { messageScreen, Painter } from './painter.ts';
 
 const pty = await import('node-pty').catch(() => undefined);
-const ROOT = join(import.meta.dirname, '../../..');
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-curses-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -86,25 +85,9 @@ describe('the painter', () => {
 });
 
 describe.skipIf(pty === undefined || process.platform === 'win32')('the program', () => {
+  let program = '';
   beforeAll(async () => {
-    // The version is read from it.
-    copyFileSync(join(ROOT, 'package.json'), join(folder, 'package.json'));
-    const entry = join(folder, 'entry.mjs');
-    const main = JSON.stringify(join(ROOT, 'src/cli/main.ts'));
-    writeFileSync(entry, `import { main } from ${main};\nprocess.exit(await main(process.argv.slice(2)));\n`);
-    await build({
-      entryPoints: [entry],
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      // `ws` is CommonJS.
-      banner: {
-        js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
-      },
-      external: ['node-pty'],
-      outfile: join(folder, 'a/b/run.mjs'),
-      logLevel: 'error',
-    });
+    program = await bundleProgram(folder);
   });
 
   interface Terminal {
@@ -123,7 +106,7 @@ describe.skipIf(pty === undefined || process.platform === 'win32')('the program'
       ...['-m', '16', '-bios', join(images, 'firmware/amberbios.bin'), '-display', 'curses', '-snapshot'],
       ...['-fda', join(images, 'demo/demo.img'), '-pidfile', 'pid', ...more],
     ];
-    const command = `"${process.execPath}" a/b/run.mjs ${args.map((arg) => `'${arg}'`).join(' ')}`;
+    const command = `"${process.execPath}" ${program} ${args.map((arg) => `'${arg}'`).join(' ')}`;
     const script = `echo "BEFORE $(stty -g) "; ${command}; echo "EXIT $? AFTER $(stty -g) "`;
     const child = pty!.spawn('sh', ['-c', script], { cwd: folder, cols: 80, rows: 25 });
     const screen = new TerminalScreen(80, 25);

@@ -1,6 +1,7 @@
 /** All commands, in the order of their names. */
 import { argument as arg, type Command, command, fullName } from '../command.ts';
 import { BLOCK_COMMANDS } from './block.ts';
+import { BLOCK_JOB_COMMANDS } from './block-jobs.ts';
 import { INFO_COMMANDS } from './info.ts';
 import { MACHINE_COMMANDS } from './machine.ts';
 import { MEMORY_COMMANDS } from './memory.ts';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   HELP,
   INFO,
   ...BLOCK_COMMANDS,
+  ...BLOCK_JOB_COMMANDS,
   ...MACHINE_COMMANDS,
   ...MEMORY_COMMANDS,
   ...SNAPSHOT_COMMANDS,

@@ -7,6 +7,7 @@ import { APIC_INFO } from './info-apic.ts';
 import { BOARD_INFO } from './info-board.ts';
 import { CPU_INFO } from './info-cpu.ts';
 import { DEVICE_INFO } from './info-devices.ts';
+import { describeBlockJobs } from './block-jobs.ts';
 import { PAGING_INFO } from './info-paging.ts';
 import { TRACE_INFO } from './trace.ts';
 
@@ -17,6 +18,9 @@ const SMALL: readonly Command[] = [
     '[-n] [-v] [device]',
     'show info of one block device or all block devices (-v: show details)',
     ({ machine }, args) => blockText(machine, args.optional('device'), args.flag('v')),
+  ),
+  command('block-jobs', [], '', 'show progress of ongoing block device operations', ({ machine }) =>
+    describeBlockJobs(machine),
   ),
   command('blockstats', [], '', 'show block device statistics', ({ machine }) =>
     machine.disks.map((disk) => statisticsLine(disk, machine.options.host.now())).join(''),

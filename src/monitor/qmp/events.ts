@@ -1,4 +1,5 @@
 /** What happens in the machine, as QMP's events (qapi/run-state.json, job.json, block-core.json). */
+import { blockJobEvent } from './commands/block-jobs.ts';
 import type { Machine } from '../../machine/machine.ts';
 import type { JsonObject } from './command.ts';
 
@@ -39,7 +40,11 @@ export function watchMachine(machine: Machine, tell: (event: QmpEvent) => void):
         reason: error.message,
       }),
     ),
-    machine.jobs.on('status', ({ id, status }) => say('JOB_STATUS_CHANGE', { id, status })),
+    machine.jobs.on('status', (job) => {
+      const ended = blockJobEvent(job);
+      if (ended !== undefined) say(ended.name, ended.data);
+      say('JOB_STATUS_CHANGE', { id: job.id, status: job.status });
+    }),
   ];
   return () => {
     for (const remove of removers) remove();

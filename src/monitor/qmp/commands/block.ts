@@ -27,7 +27,6 @@ export const BLOCK: readonly QmpCommand[] = [
       qdev: `/machine/unattached/${disk.device}`,
     })),
   ),
-  qmp('query-block-jobs', {}, () => []),
   qmp('eject', { device: 'string?', id: 'string?', force: 'boolean?' }, async (context, args) => {
     const device = deviceOf(context.machine, args.optionalString('device') ?? args.optionalString('id'));
     await human(context, `eject -f ${device}`);

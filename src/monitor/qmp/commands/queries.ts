@@ -39,5 +39,6 @@ export const QUERIES: readonly QmpCommand[] = [
       label,
     })),
   ),
+  qmp('query-vnc', {}, ({ host }) => host.vnc?.facts() ?? { enabled: false }),
   qmp('query-mice', {}, () => [{ index: 2, name: 'QEMU PS/2 Mouse', current: true, absolute: false }]),
 ];
