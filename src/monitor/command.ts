@@ -10,8 +10,8 @@ export interface MonitorHost {
   readonly name: string | undefined;
   readonly uuid: string | undefined;
   readonly processId: number;
-  /** Creates or replaces a file. */
-  writeFile(path: string, data: Uint8Array): Promise<void>;
+  /** Creates or replaces a file. Pieces are asked for one after the other, so that none but one is in memory. */
+  writeFile(path: string, data: Uint8Array | Iterable<Uint8Array>): Promise<void>;
   encodePng(width: number, height: number, rgb: Uint8Array): Uint8Array;
   encodePpm(width: number, height: number, rgb: Uint8Array): Uint8Array;
   /** What an image is, with the keys of QMP's ImageInfo (qapi/block-core.json). */

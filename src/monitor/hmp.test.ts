@@ -22,7 +22,7 @@ const host: MonitorHost = {
   processId: 42,
   async writeFile(path, data) {
     if (path.startsWith('/nope')) throw new Error('No such file or directory');
-    files.set(path, data);
+    files.set(path, data instanceof Uint8Array ? data : Buffer.concat([...data]));
   },
   encodePng: (width, height) => Uint8Array.of(0x89, width & 0xff, height & 0xff),
   encodePpm: (width, height) => Uint8Array.of(0x50, width & 0xff, height & 0xff),

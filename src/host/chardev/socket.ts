@@ -25,6 +25,8 @@ export class SocketChardev implements CharBackend {
   #telnet: TelnetFilter | undefined;
   #frontend: CharFrontend | undefined;
   #onClient: (() => void) | undefined;
+  /** The front end has more, and waits to be asked for it. */
+  #wasRefused = false;
 
   private constructor(spec: SocketCharSpec) {
     this.#spec = spec;
@@ -103,8 +105,8 @@ export class SocketChardev implements CharBackend {
     this.#client = socket;
     socket.setNoDelay(true);
     socket.on('error', () => socket.destroy());
-    socket.on('drain', () => this.#frontend?.writable?.());
     socket.on('close', () => this.#lost(socket));
+    this.#wasRefused = false;
     this.#telnet = this.#spec.telnet ? new TelnetFilter() : undefined;
     if (this.#telnet !== undefined) socket.write(TELNET_GREETING);
     if (this.#frontend !== undefined) this.#begin();
@@ -127,7 +129,9 @@ export class SocketChardev implements CharBackend {
     this.#frontend?.onEvent?.('closed');
     // What was refused for want of room is now taken (and discarded).
     this.#frontend?.writable?.();
-    const next = this.#waiting.shift();
+    // One that left while it waited has said so already.
+    let next = this.#waiting.shift();
+    while (next?.destroyed) next = this.#waiting.shift();
     if (next !== undefined) this.#adopt(next);
   }
 
@@ -140,12 +144,20 @@ export class SocketChardev implements CharBackend {
   write(bytes: Uint8Array): number {
     const client = this.#client;
     if (client === undefined || client.destroyed) return bytes.length;
-    const count = Math.min(bytes.length, OUTPUT_LIMIT - client.writableLength);
-    if (count <= 0) return 0;
+    const count = Math.max(0, Math.min(bytes.length, OUTPUT_LIMIT - client.writableLength));
+    if (count < bytes.length) this.#wasRefused = true;
+    if (count === 0) return 0;
     const part = bytes.slice(0, count);
-    client.write(this.#telnet?.encode(part) ?? part);
+    // Not 'drain': what the host takes at once is followed by none, though something was refused.
+    client.write(this.#telnet?.encode(part) ?? part, this.#written);
     return count;
   }
+
+  readonly #written = (): void => {
+    if (!this.#wasRefused) return;
+    this.#wasRefused = false;
+    this.#frontend?.writable?.();
+  };
 
   acceptInput(): void {
     this.#input.deliver();

@@ -10,6 +10,8 @@ export class StdioChardev implements CharBackend {
   readonly #input: InputQueue;
   readonly #signals: boolean;
   #frontend: CharFrontend | undefined;
+  /** The front end has more, and waits to be asked for it. */
+  #wasRefused = false;
   #isClosed = false;
 
   /** `signals`: Ctrl-C ends us; otherwise it goes to the guest. */
@@ -23,7 +25,6 @@ export class StdioChardev implements CharBackend {
       () => stdin.resume(),
     );
     rawTerminal();
-    stdout.on('drain', () => this.#frontend?.writable?.());
     // The reader of our output is gone (`| head`): nothing more to say to it, but the machine runs on.
     stdout.on('error', () => {});
     stdin.on('error', () => {});
@@ -48,11 +49,18 @@ export class StdioChardev implements CharBackend {
   write(bytes: Uint8Array): number {
     const { stdout } = process;
     if (stdout.destroyed || !stdout.writable) return bytes.length;
-    const count = Math.min(bytes.length, OUTPUT_LIMIT - stdout.writableLength);
-    if (count <= 0) return 0;
-    stdout.write(bytes.slice(0, count));
+    const count = Math.max(0, Math.min(bytes.length, OUTPUT_LIMIT - stdout.writableLength));
+    if (count < bytes.length) this.#wasRefused = true;
+    if (count > 0) stdout.write(bytes.slice(0, count), this.#written);
     return count;
   }
+
+  // Not 'drain': what the host takes at once is followed by none, though something was refused.
+  readonly #written = (): void => {
+    if (!this.#wasRefused) return;
+    this.#wasRefused = false;
+    this.#frontend?.writable?.();
+  };
 
   acceptInput(): void {
     this.#input.deliver();

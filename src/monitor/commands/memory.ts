@@ -1,5 +1,4 @@
 /** Looking at memory and ports: x, xp, print, i, o, sum, memsave, pmemsave. Formats to the column as QEMU 7.2's. */
-import type { Machine } from '../../machine/machine.ts';
 import type { Arguments } from '../arguments.ts';
 import {
   argument as arg,
@@ -12,8 +11,9 @@ import {
 import { debugTranslate, readVirtual } from '../registers.ts';
 import { disassembly } from './disassembly.ts';
 
-/** Memory is written to files in pieces of this size at most, bytes. */
+/** What can be saved or summed at once, bytes: all addresses there are. */
 const MAX_SAVE_BYTES = 4 * 1024 ** 3;
+const PIECE_BYTES = 1024 * 1024;
 
 export const MEMORY_COMMANDS: readonly Command[] = [
   command(
@@ -88,9 +88,11 @@ export const MEMORY_COMMANDS: readonly Command[] = [
     'compute the checksum of a memory region',
     ({ machine }, args) => {
       // BSD's: rotate right, add, 16 bits (QEMU hmp_sum).
-      const bytes = physical(machine, args.number('start'), args.number('size'));
       let sum = 0;
-      for (const byte of bytes) sum = (((sum >> 1) | (sum << 15)) + byte) & 0xffff;
+      for (const [at, piece] of pieces(args.number('start'), Math.min(args.number('size'), MAX_SAVE_BYTES))) {
+        machine.memory.read(at, piece);
+        for (const byte of piece) sum = (((sum >> 1) | (sum << 15)) + byte) & 0xffff;
+      }
       return `${String(sum).padStart(5, '0')}\n`;
     },
   ),
@@ -143,11 +145,11 @@ function hex(value: number | bigint, digits: number): string {
   return value.toString(16).padStart(digits, '0');
 }
 
-/** Bytes at a physical address. The size is limited by the address space. */
-function physical(machine: Machine, address: number, size: number): Uint8Array {
-  const bytes = new Uint8Array(Math.max(0, Math.min(size, MAX_SAVE_BYTES)));
-  machine.memory.read(address >>> 0, bytes);
-  return bytes;
+/** A stretch of memory in pieces: addresses, and room for the bytes. A guest has less memory than a user can ask for. */
+function* pieces(address: number, size: number): Generator<readonly [number, Uint8Array]> {
+  for (let done = 0; done < size; done += PIECE_BYTES) {
+    yield [(address + done) >>> 0, new Uint8Array(Math.min(PIECE_BYTES, size - done))];
+  }
 }
 
 function dump(context: CommandContext, args: Arguments, isVirtual: boolean): string {
@@ -221,15 +223,23 @@ async function save(
   const size = args.number('size');
   const address = Number(BigInt.asUintN(32, args.integer('val')));
   if (size < 0 || size > MAX_SAVE_BYTES) throw new CommandError(`Invalid size ${size} specified`);
-  const bytes = isVirtual ? new Uint8Array(size) : physical(machine, address, size);
-  if (isVirtual && !readVirtual(machine.cpu, address, bytes)) {
-    throw new CommandError(`Invalid addr 0x${hex(address, 16)}/size ${size} specified`);
-  }
   const filename = args.string('filename');
+  let unmapped: CommandError | undefined;
+  function* contents(): Generator<Uint8Array> {
+    for (const [at, piece] of pieces(address, size)) {
+      if (!isVirtual) machine.memory.read(at, piece);
+      else if (!readVirtual(machine.cpu, at, piece)) {
+        unmapped = new CommandError(`Invalid addr 0x${hex(at, 16)}/size ${size} specified`);
+        return;
+      }
+      yield piece;
+    }
+  }
   try {
-    await host.writeFile(filename, bytes);
+    await host.writeFile(filename, contents());
   } catch (error) {
     throw new CommandError(`Could not open '${filename}': ${reason(error)}`);
   }
+  if (unmapped !== undefined) throw unmapped;
   return undefined;
 }
