@@ -9,6 +9,8 @@ export interface DriveConfig {
   readonly where: string;
   readonly file: string | undefined;
   readonly interface: DriveInterface;
+  /** `-vmstate-drive`: before all others. */
+  readonly holdsVmState?: true;
   readonly media: 'disk' | 'cdrom';
   /** Position as asked for; chosen later if undefined. */
   readonly index: number | undefined;

@@ -1,6 +1,7 @@
 /** Words of `-drive` about how an image is used, with QEMU 7.2's messages. */
 import { describe, expect, it } from 'vitest';
-import { parseDrive } from './drives.ts';
+import { parseDrive, placeDrives } from './drives.ts';
+import { parseCommandLine } from './options.ts';
 
 const drive = (text: string) => parseDrive(`file=a.qcow2,${text}`, '-drive x');
 
@@ -22,5 +23,18 @@ describe('-drive', () => {
     expect(drive('detect-zeroes=off').detectZeroes).toBe(false);
     // As in QEMU 7.2, which takes it without discard=unmap too.
     expect(drive('detect-zeroes=unmap').detectZeroes).toBe(true);
+  });
+});
+
+describe('-vmstate-drive', () => {
+  it('comes before all others, is no device, and takes the words of -drive', () => {
+    const { drives } = parseCommandLine(['-hda', 'a', '-vmstate-drive', 'file=v,cache=none', '-hdb', 'b']);
+    const placed = placeDrives(drives).map(({ device, kind }) => [device, kind]);
+    expect(placed).toEqual([
+      ['vmstate', 'none'],
+      ['ide0-hd0', 'disk'],
+      ['ide0-hd1', 'disk'],
+    ]);
+    expect(drives[0]).toMatchObject({ file: 'v', cache: 'none' });
   });
 });

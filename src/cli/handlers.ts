@@ -1,5 +1,6 @@
 /** What the options with an argument of some grammar do. One function an option; messages are QEMU 7.2's. */
 import { parseGdbDevice } from './gdb.ts';
+import { parseDrive } from './drives.ts';
 import { type CharDescription, parseCharSpec } from '../host/chardev/spec.ts';
 import {
   CPUS,
@@ -47,6 +48,20 @@ export const setMemory: Handler = (config, value, where) => {
   }
   if (rounded < MIB) throw new UsageError(`${where}: at least 1 MiB RAM is needed`);
   config.ramBytes = rounded;
+};
+
+/** The first writable disk has the VM state: this one comes before all others. */
+export const setVmStateDrive: Handler = (config, value, where) => {
+  const drive = parseDrive(value, where);
+  if (drive.readOnly) throw new UsageError(`${where}: VM state cannot be saved in a read-only image`);
+  if (parsePairs(value).some(({ key, value: given }) => key === 'if' && given !== 'none')) {
+    throw new UsageError(`${where}: if= can only be none here`);
+  }
+  if (config.drives[0]?.holdsVmState) {
+    throw new UsageError(`${where}: there is one already\n(all VM state goes to one image)`);
+  }
+  const hidden = { interface: 'none', media: 'disk', holdsVmState: true } as const;
+  config.drives.unshift({ ...drive, ...hidden, id: drive.id ?? 'vmstate' });
 };
 
 export const setMachine: Handler = (config, value, where) => {

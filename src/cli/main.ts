@@ -14,13 +14,16 @@ import { CursesControl } from './curses.ts';
 import { EarlyExit } from './early-exit.ts';
 import { parseCommandLine } from './options.ts';
 import { Session } from './session.ts';
-import { isTool, runTool, toolOutput } from './tools/tools.ts';
+import { isTool, runTool, takeProgress, toolOutput } from './tools/tools.ts';
 
 /** Runs the program and returns its exit code. `program` is its name in messages. */
 export async function main(args: readonly string[], program = 'ambervm'): Promise<number> {
   const notice = (message: string) => process.stderr.write(`${program}: ${message}\n`);
   try {
-    if (isTool(args)) return await runTool(args, toolOutput(), program);
+    if (isTool(args)) {
+      const { rest, json } = takeProgress(args);
+      return await runTool(rest, toolOutput(undefined, json), program);
+    }
     const config = parseCommandLine(args);
     for (const warning of config.warnings) notice(`warning: ${warning}`);
     return await run(config, program, notice);

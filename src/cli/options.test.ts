@@ -63,6 +63,15 @@ const MEASURED: readonly (readonly [string, string])[] = [
   ['-hda a -hda b', '-hda b: drive with bus=0, unit=0 (index=0) exists'],
   ['-hda a -drive file=b,index=0', '-drive file=b,index=0: drive with bus=0, unit=0 (index=0) exists'],
   ['-drive if=bogus', "-drive if=bogus: unsupported bus type 'bogus'"],
+  ['-vmstate-drive file=v,if=ide', '-vmstate-drive file=v,if=ide: if= can only be none here'],
+  [
+    '-vmstate-drive file=v,readonly=on',
+    '-vmstate-drive file=v,readonly=on: VM state cannot be saved in a read-only image',
+  ],
+  [
+    '-vmstate-drive file=v -vmstate-drive file=w',
+    '-vmstate-drive file=w: there is one already\n(all VM state goes to one image)',
+  ],
   ['-drive file=d,cache=foo', '-drive file=d,cache=foo: invalid cache option'],
   [
     '-drive file=d,readonly=maybe',

@@ -134,6 +134,12 @@ const BLOCK: OptionGroup = {
         config.drives.push(parseDrive(value, where));
       },
     },
+    {
+      name: 'vmstate-drive',
+      argument: 'file=f[,format=qcow2][,cache=mode]…',
+      help: 'an image that the guest does not see, for the VM state of savevm',
+      handler: set.setVmStateDrive,
+    },
     { name: 'snapshot', help: 'write to memory instead of the images', handler: flag('snapshot', true) },
     { name: 'loadvm', argument: 'tag|id', help: 'start with this saved state', handler: text('loadvm') },
   ],

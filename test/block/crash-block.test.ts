@@ -17,10 +17,11 @@ import { Rig } from '../support/crash/rig.ts';
 import { isLongRun } from '../support/guests.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { hasQemuImg, qemuCheck } from '../support/qemu-img.ts';
+import { chains } from './crash-chains.ts';
 import { overtaking, sequential, type Workload } from './crash-workloads.ts';
 
-const POINTS = isLongRun ? 1_000_000 : 60;
-const SEEDS = isLongRun ? [1, 2, 3] : [1];
+const POINTS = isLongRun ? 700 : 40;
+const SEEDS = isLongRun ? [1, 2] : [1];
 /** Every so manieth image is also shown to qemu-img, or opened for writing and worked on. */
 const QEMU_EVERY = isLongRun ? 50 : 10;
 const GO_ON_EVERY = isLongRun ? 20 : 10;
@@ -46,10 +47,10 @@ function reordered(seed: number): (file: BlockFile) => BlockFile {
 
 async function record(workload: Workload, under: (file: BlockFile) => BlockFile): Promise<Rig> {
   const file = new MemoryFile(layOut('t', workload.image));
-  const before = await Rig.open(file);
+  const before = await Rig.open(file, workload.options);
   await workload.setup?.(before);
   await before.node.close();
-  const rig = await Rig.open(file, { under });
+  const rig = await Rig.open(file, { ...workload.options, under });
   for (const step of workload.steps) await step(rig);
   await rig.node.close();
   return rig;
@@ -90,9 +91,10 @@ async function judgeAll(rig: Rig, seed: number): Promise<void> {
 const timeout = isLongRun ? 1_200_000 : 120_000;
 
 describe('after a crash', () => {
-  for (const [name, workload] of Object.entries(sequential)) {
+  const inOrder = Object.entries(sequential).map(([name, workload]) => [name, () => workload] as const);
+  for (const [name, make] of [...inOrder, ...Object.entries(chains)]) {
     it(name, { timeout }, async () => {
-      const rig = await record(workload, (file) => file);
+      const rig = await record(make(), (file) => file);
       expect(await check(rig.file)).toMatchObject({ corruptions: 0, leaks: 0 });
       for (const seed of SEEDS) await judgeAll(rig, seed);
     });

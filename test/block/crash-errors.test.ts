@@ -11,6 +11,7 @@ import { openQcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { Rig } from '../support/crash/rig.ts';
 import { isLongRun } from '../support/guests.ts';
 import { MemoryFile } from '../support/memory-file.ts';
+import { chains } from './crash-chains.ts';
 import { sequential, type Workload } from './crash-workloads.ts';
 
 interface Kind {
@@ -27,9 +28,9 @@ const kinds: readonly Kind[] = [
   { operation: 'read', code: 'io', shortBytes: 0 },
 ];
 
-async function prepared({ image, setup }: Workload): Promise<Uint8Array> {
+async function prepared({ image, options, setup }: Workload): Promise<Uint8Array> {
   const file = new MemoryFile(layOut('t', image));
-  const rig = await Rig.open(file);
+  const rig = await Rig.open(file, options);
   await setup?.(rig);
   await rig.node.close();
   return file.bytes;
@@ -44,6 +45,7 @@ async function runWithError(
 ): Promise<boolean> {
   let injector: ReturnType<typeof injectErrors> | undefined;
   const rig = await Rig.open(new MemoryFile(base), {
+    ...workload.options,
     under: (file) => {
       injector = injectErrors(file);
       return injector.file;
@@ -97,12 +99,14 @@ async function again(rig: Rig, step: (rig: Rig) => Promise<void>, what: string):
 }
 
 describe('a request that fails', () => {
-  for (const [name, workload] of Object.entries(sequential)) {
+  const inOrder = Object.entries(sequential).map(([name, workload]) => [name, () => workload] as const);
+  for (const [name, make] of [...inOrder, ...Object.entries(chains)]) {
     if (name === 'closed and opened') continue;
     it(name, { timeout: isLongRun ? 1_200_000 : 120_000 }, async () => {
+      const workload = make();
       const base = await prepared(workload);
       for (const kind of kinds) {
-        const stride = isLongRun ? 1 : name.includes('compressed') ? 37 : 7;
+        const stride = isLongRun ? 1 : name.includes('compressed') || name in chains ? 37 : 7;
         for (let number = 0; ; number += stride) {
           const what = `${kind.operation} ${number}, ${kind.code}, ${kind.shortBytes} bytes done`;
           let goesOn = false;

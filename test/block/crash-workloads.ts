@@ -2,18 +2,20 @@
 import type { SnapshotMeta, VmStateOptions } from '../../src/block/block-node.ts';
 import type { CreateQcow2Options } from '../../src/block/qcow2/create.ts';
 import { random } from '../support/crash/points.ts';
-import { type Rig, SECTOR } from '../support/crash/rig.ts';
+import { type Rig, type RigOptions, SECTOR } from '../support/crash/rig.ts';
 
 export interface Workload {
   readonly image: CreateQcow2Options;
   /** Before recording begins. */
   readonly setup?: (rig: Rig) => Promise<void>;
   readonly steps: readonly ((rig: Rig) => Promise<void>)[];
+  /** The images above or below it. */
+  readonly options?: RigOptions;
 }
 
-const CLUSTER = 4096;
-const SIZE = 2_500_096;
-const image = (options: Partial<CreateQcow2Options> = {}): CreateQcow2Options => ({
+export const CLUSTER = 4096;
+export const SIZE = 2_500_096;
+export const image = (options: Partial<CreateQcow2Options> = {}): CreateQcow2Options => ({
   sizeBytes: SIZE,
   clusterSize: CLUSTER,
   ...options,
@@ -28,19 +30,19 @@ const meta = (tag: string, vmStateBytes = 0): SnapshotMeta => ({
   vmStateBytes,
 });
 
-const create = (tag: string) => (rig: Rig) =>
+export const create = (tag: string) => (rig: Rig) =>
   rig.command(`create ${tag}`, async () => void (await rig.node.createSnapshot(meta(tag))));
-const apply = (tag: string) => (rig: Rig) =>
+export const apply = (tag: string) => (rig: Rig) =>
   rig.command(`apply ${tag}`, () => rig.node.applySnapshot(tag), { changesDisk: true });
-const remove = (tag: string) => (rig: Rig) =>
+export const remove = (tag: string) => (rig: Rig) =>
   rig.command(`delete ${tag}`, () => rig.node.deleteSnapshot(tag));
-const write = (cluster: number, clusters: number) => (rig: Rig) =>
+export const write = (cluster: number, clusters: number) => (rig: Rig) =>
   rig.write(cluster * CLUSTER, clusters * CLUSTER);
-const flush = (rig: Rig): Promise<void> => rig.flush();
-const reopen = (rig: Rig): Promise<void> => rig.reopen();
+export const flush = (rig: Rig): Promise<void> => rig.flush();
+export const reopen = (rig: Rig): Promise<void> => rig.reopen();
 
 /** VM state of its own, every other cluster shared if there is somebody to share with. */
-const vmState =
+export const vmState =
   (tag: string, clusters: number, sharedFrom?: string, options: VmStateOptions = {}) =>
   (rig: Rig): Promise<void> =>
     rig.command(`VM state ${tag}`, async () => {

@@ -125,6 +125,32 @@ describe.skipIf(!hasQemuImg)('images that QEMU made', () => {
     ]);
     expect(qemuCheck(image)).toMatchObject({ corruptions: 0, leaks: 0 });
     run('qemu-io', '-c', 'read -P 1 0 100000', image);
+    // QEMU does not trust it any more.
+    const merge = spawnSync('qemu-img', ['bitmap', '--merge', 'b0', image, 'still'], { encoding: 'utf8' });
+    expect(merge.stderr).toContain("Bitmap 'b0' is inconsistent and cannot be used");
+    run('qemu-img', 'bitmap', '--remove', image, 'b0');
+    expect(flags()).toEqual([['still', '']]);
+  });
+
+  it('a dirty bitmap is not trusted after any other change of the disk either', async () => {
+    const changes: Record<string, (node: Qcow2) => Promise<unknown>> = {
+      zeroes: (node) => node.writeZeroes(65_536, 65_536),
+      discard: (node) => node.discard(0, 65_536),
+      compressed: (node) => node.writeCompressed(131_072, new Uint8Array(65_536).fill(1)),
+      'a snapshot applied': (node) => node.applySnapshot('s'),
+    };
+    for (const [name, change] of Object.entries(changes)) {
+      rmSync(image, { force: true });
+      run('qemu-img', 'create', '-q', '-f', 'qcow2', image, '1M');
+      run('qemu-img', 'snapshot', '-c', 's', image);
+      run('qemu-img', 'bitmap', '--add', image, 'b0');
+      run('qemu-io', '-c', 'write -P 3 0 64k', image);
+      const node = await open();
+      await change(node);
+      await node.close();
+      expect(run('qemu-img', 'info', image), name).toMatch(/flags:\s+\[0\]: in-use\s+\[1\]: auto\s+name: b0/);
+      expect(qemuCheck(image), name).toMatchObject({ corruptions: 0, leaks: 0 });
+    }
   });
 
   it('snapshots made by qemu-img of another disk size are applied', async () => {

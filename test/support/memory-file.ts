@@ -4,35 +4,41 @@ import type { BlockFile } from '../../src/block/file.ts';
 export class MemoryFile implements BlockFile {
   readonly filename: string;
   readonly readOnly: boolean;
-  bytes: Buffer;
+  /** The file, and room for it to grow. What is behind the file's end is zero. */
+  #room: Buffer;
+  #bytes: Buffer;
 
   constructor(bytes: Uint8Array, filename = 'memory', readOnly = false) {
-    this.bytes = Buffer.from(bytes);
+    this.#room = Buffer.from(bytes);
+    this.#bytes = this.#room;
     this.filename = filename;
     this.readOnly = readOnly;
   }
 
+  /** As it is now: later writes are seen in it, but not if the file grows. */
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
   async size(): Promise<number> {
-    return this.bytes.length;
+    return this.#bytes.length;
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    const piece = this.bytes.subarray(offset, offset + target.length);
-    target.set(piece);
-    target.fill(0, piece.length);
+    this.readSync(offset, target);
   }
 
   readSync(offset: number, target: Uint8Array): void {
-    const piece = this.bytes.subarray(offset, offset + target.length);
+    const piece = this.#bytes.subarray(offset, offset + target.length);
     target.set(piece);
-    target.fill(0, piece.length);
+    if (piece.length < target.length) target.fill(0, piece.length);
   }
 
   async write(offset: number, source: Uint8Array): Promise<void> {
     const end = offset + source.length;
     if (end > 2 ** 28) throw new Error(`write up to ${end} in a test`);
-    if (end > this.bytes.length) await this.truncate(end);
-    this.bytes.set(source, offset);
+    if (end > this.#bytes.length) this.#resize(end);
+    this.#bytes.set(source, offset);
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -43,9 +49,19 @@ export class MemoryFile implements BlockFile {
   }
 
   async truncate(sizeBytes: number): Promise<void> {
-    const bytes = Buffer.alloc(sizeBytes);
-    this.bytes.copy(bytes);
-    this.bytes = bytes;
+    this.#resize(sizeBytes);
+  }
+
+  #resize(sizeBytes: number): void {
+    const length = this.#bytes.length;
+    if (sizeBytes > this.#room.length) {
+      const room = Buffer.alloc(Math.ceil(sizeBytes * 1.5));
+      this.#bytes.copy(room);
+      this.#room = room;
+    } else if (sizeBytes < length) {
+      this.#room.fill(0, sizeBytes, length);
+    }
+    this.#bytes = this.#room.subarray(0, sizeBytes);
   }
 
   async flush(): Promise<void> {}

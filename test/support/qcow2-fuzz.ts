@@ -2,6 +2,7 @@
  * Fuzzing of qcow2 images: structured seeds are damaged where it matters and then used in every way. Whatever an image
  * says, an operation ends within a second, takes less than 64 MiB, and throws nothing but BlockErrors.
  */
+import { getHeapStatistics } from 'node:v8';
 import { BlockError } from '../../src/block/errors.ts';
 import type { BlockFile } from '../../src/block/file.ts';
 import { checkImage } from '../../src/block/qcow2/check.ts';
@@ -13,6 +14,9 @@ import { MemoryFile } from './memory-file.ts';
 export const MAX_MILLISECONDS = 1000;
 export const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_FILE_BYTES = 2 ** 22;
+/** What the operations below read and write at most. Small: what counts is what the tables say. */
+const MAX_DATA_BYTES = 6000;
+const DATA_FILE_BYTES = 48 * 1024;
 
 /** Writes far away are a failure of the disk, not of the memory of this test. */
 class SmallFile extends MemoryFile implements BlockFile {
@@ -44,19 +48,19 @@ const meta = (tag: string, vmStateBytes = 0) => ({
 });
 
 const SEEDS: readonly (CreateQcow2Options & { readonly name: string })[] = [
-  { name: 'v2', sizeBytes: 256 * 1024, clusterSize: 512, version: 2 },
-  { name: 'v3', sizeBytes: 256 * 1024, clusterSize: 512 },
+  { name: 'v2', sizeBytes: 96 * 1024, clusterSize: 512, version: 2 },
+  { name: 'v3', sizeBytes: 96 * 1024, clusterSize: 512 },
   {
     name: 'wide counts',
-    sizeBytes: 128 * 1024,
+    sizeBytes: 64 * 1024,
     clusterSize: 1024,
     refcountBits: 64,
     backingFile: 'b',
     backingFormat: 'raw',
   },
-  { name: 'narrow counts', sizeBytes: 128 * 1024, clusterSize: 512, refcountBits: 1, lazyRefcounts: true },
-  { name: 'extended L2', sizeBytes: 512 * 1024, clusterSize: 16_384, extendedL2: true },
-  { name: 'data file', sizeBytes: 128 * 1024, clusterSize: 4096, dataFile: 'd' },
+  { name: 'narrow counts', sizeBytes: 64 * 1024, clusterSize: 512, refcountBits: 1, lazyRefcounts: true },
+  { name: 'extended L2', sizeBytes: 256 * 1024, clusterSize: 16_384, extendedL2: true },
+  { name: 'data file', sizeBytes: DATA_FILE_BYTES, clusterSize: 4096, dataFile: 'd' },
 ];
 
 export async function makeSeeds(): Promise<Seed[]> {
@@ -67,23 +71,28 @@ export async function makeSeeds(): Promise<Seed[]> {
 
 function open(bytes: Buffer, isReadOnly: boolean, repair?: boolean): Promise<Qcow2> {
   return openQcow2(new SmallFile(bytes, 'fuzzed', isReadOnly), {
-    openDataFile: async () => new SmallFile(Buffer.alloc(128 * 1024), 'data', isReadOnly),
+    openDataFile: async () => new SmallFile(Buffer.alloc(DATA_FILE_BYTES), 'data', isReadOnly),
     ...(repair === undefined ? {} : { repair }),
   });
 }
 
 async function makeSeed(name: string, options: CreateQcow2Options): Promise<Seed> {
   const file = new MemoryFile(layOut('seed', options));
-  const node = await openQcow2(file, { openDataFile: async () => new MemoryFile(Buffer.alloc(128 * 1024)) });
+  const node = await openQcow2(file, {
+    openDataFile: async () => new MemoryFile(Buffer.alloc(DATA_FILE_BYTES)),
+  });
   const { clusterSize, hasDataFile, refcounts } = node.image;
   const canShare = !hasDataFile && refcounts.max > 1;
-  await node.write(1000, new Uint8Array(40_000).fill(1));
+  await node.write(1000, new Uint8Array(12_000).fill(1));
   if (canShare) await node.createSnapshot(meta('one'));
-  await node.write(30_000, new Uint8Array(30_000).fill(2));
+  await node.write(9000, new Uint8Array(10_000).fill(2));
+  // Into the second L2 table, where clusters are small.
+  await node.write(33_000, new Uint8Array(3000).fill(3));
   await node.writeZeroes(4096, 4096);
   if (!hasDataFile) {
+    const from = Math.max(38_912, 3 * clusterSize);
     for (let i = 0; i < 3; i++)
-      await node.writeCompressed(65_536 + i * clusterSize, new Uint8Array(clusterSize).fill(i));
+      await node.writeCompressed(from + i * clusterSize, new Uint8Array(clusterSize).fill(i));
   }
   if (canShare) {
     const writer = await node.createVmState();
@@ -171,50 +180,52 @@ export function damage(seed: Seed, random: Random): Buffer {
   return random.below(30) === 0 ? bytes.subarray(0, random.below(bytes.length)) : bytes;
 }
 
+/** Of everything outside the heap, buffers above all, dead or alive. */
+const externalBytes = (): number => getHeapStatistics().external_memory;
+
+class TooSlow extends Error {}
+
 /** Runs one operation: only BlockErrors, not for long, and what the image says is not allocated. */
 async function tolerate<T>(task: () => Promise<T>): Promise<T | undefined> {
   const before = performance.now();
-  const cpu = process.cpuUsage();
+  const memory = externalBytes();
   let result: T | undefined;
   try {
     result = await task();
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
   }
-  // Of the processor: others may have it in between.
-  if (performance.now() - before > MAX_MILLISECONDS) {
-    const { system, user } = process.cpuUsage(cpu);
-    const spent = Math.round((system + user) / 1000);
-    if (spent > MAX_MILLISECONDS) throw new Error(`took ${spent} ms: ${task}`);
-  }
+  if (externalBytes() - memory > MAX_BYTES) throw new Error(`took more than 64 MiB: ${task}`);
+  const took = performance.now() - before;
+  if (took > MAX_MILLISECONDS) throw new TooSlow(`took ${took} ms: ${task}`);
   return result;
 }
 
 /** Everything that can be done with an image; which of it, `random` says. */
 export async function exercise(bytes: Buffer, random: Random): Promise<void> {
   const isReadOnly = random.below(3) === 0;
-  const memory = process.memoryUsage().arrayBuffers;
   const node = await tolerate(() => open(bytes, isReadOnly, [undefined, false, true][random.below(3)]));
-  if (process.memoryUsage().arrayBuffers - memory > MAX_BYTES)
-    throw new Error('opening took more than 64 MiB');
   if (node === undefined) return;
-  const small = Math.min(node.sizeBytes, 100_000);
+  const size = node.sizeBytes;
+  const small = Math.min(size, 1 + random.below(MAX_DATA_BYTES));
+  // Mostly where there is something.
+  const at = random.below(4) === 0 ? size - small : random.below(Math.min(size - small, 44_000) + 1);
   const tasks: (() => Promise<unknown>)[] = [
+    () => node.read(at, new Uint8Array(small)),
     () => node.read(0, new Uint8Array(small)),
-    () => node.read(Math.max(0, node.sizeBytes - 5000), new Uint8Array(Math.min(5000, node.sizeBytes))),
     () => node.readVmState('vm', 0, new Uint8Array(1000)),
     () => checkImage(node.image),
     async () => {
-      for await (const extent of node.extents(0, small))
+      for await (const extent of node.extents(at, small))
         if (extent.bytes <= 0) throw new Error('empty extent');
     },
     () => node.openVmState('vm'),
-    () => node.write(500, new Uint8Array(Math.max(0, small - 500)).fill(9)),
-    () => node.writeZeroes(0, small),
-    () => node.discard(0, small),
-    () => node.writeCompressed(0, new Uint8Array(Math.min(node.image.clusterSize, node.sizeBytes)).fill(4)),
-    () => node.resize(node.sizeBytes + 4096),
-    () => node.resize(Math.floor(small / 1024) * 512),
+    () => node.write(at, new Uint8Array(small).fill(9)),
+    () => node.writeZeroes(at, small),
+    () => node.discard(at, small),
+    () => node.writeCompressed(0, new Uint8Array(Math.min(node.image.clusterSize, size)).fill(4)),
+    () => node.resize(size + 4096),
+    () => node.resize(Math.floor(at / 512) * 512),
     () => node.createSnapshot(meta('new')),
     () => node.applySnapshot('one'),
     () => node.deleteSnapshot('one'),
@@ -223,7 +234,7 @@ export async function exercise(bytes: Buffer, random: Random): Promise<void> {
     () => node.flush(),
   ];
   const count = isReadOnly ? 6 : tasks.length;
-  for (let n = 2 + random.below(6); n > 0; n--) await tolerate(tasks[random.below(count)]!);
+  for (let n = 1 + random.below(4); n > 0; n--) await tolerate(tasks[random.below(count)]!);
   await tolerate(() => checkImage(node.image));
   await tolerate(() => node.close());
 }
@@ -232,6 +243,21 @@ export interface Finding {
   readonly seed: string;
   readonly random: number;
   readonly what: string;
+  readonly isSlow: boolean;
+}
+
+/** Others may have had the processor: too slow is what takes too much of its time when it is done again. */
+async function run(seeds: readonly Seed[], number: number): Promise<Finding | undefined> {
+  const random = new Random(number * 2_654_435_761);
+  const seed = seeds[random.below(seeds.length)]!;
+  const bytes = damage(seed, random);
+  try {
+    await exercise(bytes, random);
+    return undefined;
+  } catch (error) {
+    const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { seed: seed.name, random: number, what, isSlow: error instanceof TooSlow };
+  }
 }
 
 /** Runs `count` damaged images from `start` on; gives what went wrong, with the number that repeats it. */
@@ -244,17 +270,14 @@ export async function fuzz(
   const findings: Finding[] = [];
   let done = 0;
   for (; done < count && findings.length < 10 && performance.now() < until; done++) {
-    const random = new Random((start + done) * 2_654_435_761);
-    const seed = seeds[random.below(seeds.length)]!;
-    const tell = (what: string): void => {
-      findings.push({ seed: seed.name, random: start + done, what });
-    };
-    const bytes = damage(seed, random);
-    try {
-      await exercise(bytes, random);
-    } catch (error) {
-      tell(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    let finding = await run(seeds, start + done);
+    if (finding?.isSlow) {
+      const cpu = process.cpuUsage();
+      finding = await run(seeds, start + done);
+      const { system, user } = process.cpuUsage(cpu);
+      if (finding?.isSlow && (system + user) / 1000 < MAX_MILLISECONDS) finding = undefined;
     }
+    if (finding !== undefined) findings.push(finding);
   }
   return { done, findings };
 }

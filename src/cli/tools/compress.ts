@@ -42,12 +42,12 @@ export async function compressSnapshot(
           cluster.fill(0, bytes);
         }
         await writer.writeScattered(indices, buffer.subarray(0, indices.length * clusterBytes));
-        out.progress(`${Math.floor((next / todo.length) * 100)} %`);
+        out.progress(Math.min(100, (next / todo.length) * 100));
       }
     };
     await Promise.all(Array.from({ length: DEPTH }, lane));
     await writer.replace(info.id, info.vmStateBytes);
-    out.progress('');
+    out.progress(undefined);
     return { clusters: todo.length, already: already.length };
   } catch (error) {
     await writer.abort();

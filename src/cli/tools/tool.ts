@@ -12,8 +12,10 @@ export interface ToolOutput {
   error(text: string): void;
   /** As it is, without a newline of its own. */
   write(text: string): void;
-  /** Overwrites itself on a terminal, is left out elsewhere. */
-  progress(text: string): void;
+  /** How far it is; undefined: done. A line that overwrites itself on a terminal, left out elsewhere; with `--progress=json` an object a line. */
+  progress(percent: number | undefined): void;
+  /** `--progress=json`: {@link progress} instead of `-p`'s line, and without being asked for with `-p`. */
+  readonly jsonProgress?: boolean;
 }
 
 export interface ToolCommand {

@@ -50,15 +50,33 @@ export function toolHelp(word: string, program = 'ambervm'): string[] {
   return lines;
 }
 
-/** Standard output as a tool sees it. */
-export function toolOutput(program = 'ambervm'): ToolOutput {
+/** Takes `--progress=json` out of a tool's words; options end at `--`. */
+export function takeProgress(args: readonly string[]): { readonly rest: string[]; readonly json: boolean } {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  const isProgress = (word: string, at: number): boolean => at < end && word.startsWith('--progress=');
+  const wrong = args.find((word, at) => isProgress(word, at) && word !== '--progress=json');
+  if (wrong !== undefined) throw new UsageError(`${wrong}: only --progress=json is known`);
+  const rest = args.filter((word, at) => !isProgress(word, at));
+  return { rest, json: rest.length < args.length };
+}
+
+/** Standard output as a tool sees it; progress, on standard error, as a line or as objects (`{"percent":12}`). */
+export function toolOutput(program = 'ambervm', jsonProgress = false): ToolOutput {
   const { stdout, stderr } = process;
+  let shown = -1;
   return {
     line: (text) => stdout.write(`${text}\n`),
     error: (text) => stderr.write(`${/^WARNING: /.test(text) ? '' : `${program}: `}${text}\n`),
     write: (text) => stdout.write(text),
-    progress: (text) => {
-      if (stderr.isTTY) stderr.write(`\r\x1b[K${text}`);
+    jsonProgress,
+    progress: (percent) => {
+      const whole = percent === undefined ? 100 : Math.floor(percent);
+      if (jsonProgress) {
+        if (whole > shown) stderr.write(`{"percent":${whole}}\n`);
+        shown = whole;
+      } else if (stderr.isTTY) {
+        stderr.write(percent === undefined ? '\r\x1b[K' : `\r\x1b[K${whole} %`);
+      }
     },
   };
 }

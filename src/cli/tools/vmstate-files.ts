@@ -41,13 +41,13 @@ export async function copyToFile(
       const part = buffer.subarray(0, Math.min(COPY_BYTES, bytes - at));
       await source.read(at, part);
       await file.write(at, part);
-      out.progress(`${Math.floor((at / bytes) * 100)} %`);
+      out.progress((at / bytes) * 100);
     }
     await file.flush();
   } finally {
     await file.close();
   }
-  out.progress('');
+  out.progress(undefined);
 }
 
 export async function bytesToFile(bytes: Uint8Array, filename: string): Promise<void> {

@@ -2,6 +2,7 @@
  * An image under work whose every write is recorded, with a book of what was promised: which sectors a flush has made
  * durable, which snapshots a command has reported as done. {@link Rig.judge} holds a crashed image against the book.
  */
+import type { BlockNode } from '../../../src/block/block-node.ts';
 import { openQcow2, type Qcow2 } from '../../../src/block/qcow2/qcow2.ts';
 import type { BlockFile } from '../../../src/block/file.ts';
 import { Log, logged } from '../../../src/block/filters/log.ts';
@@ -34,8 +35,9 @@ interface Command {
   readonly begun: number;
   ended: number;
   after: readonly StoredSnapshot[];
-  /** Contents of the disk afterwards, if the command changes them as a whole. */
+  /** Contents of the disk afterwards, if the command changes them; sector by sector, or as a whole. */
   disk: Buffer | undefined;
+  readonly gradually: boolean;
 }
 
 export interface RigOptions {
@@ -45,11 +47,15 @@ export interface RigOptions {
   readonly onLooking?: (looking: boolean) => void;
   /** Changed in place before VM states are compared: takes out what may differ. */
   readonly maskVmState?: (vmState: Buffer) => void;
+  /** The backing file, for images that name one; opened again and again. */
+  readonly openBacking?: (name: string) => Promise<BlockNode>;
+  /** One more look at a crashed image that is fine by itself: undefined, or what is wrong. */
+  readonly alsoJudge?: (node: Qcow2) => Promise<string | undefined>;
 }
 
 export interface CommandOptions {
-  /** The disk has other contents afterwards (going back to a snapshot). */
-  readonly changesDisk?: boolean;
+  /** The disk has other contents afterwards (going back to a snapshot). Those given: sector by sector. */
+  readonly changesDisk?: boolean | Buffer;
 }
 
 export class Rig {
@@ -61,15 +67,15 @@ export class Rig {
   readonly #below: BlockFile;
   readonly #onLooking: (looking: boolean) => void;
   readonly #mask: (vmState: Buffer) => void;
+  readonly #options: RigOptions;
   readonly #writes: GuestWrite[] = [];
   readonly #flushes: { begun: number; ended: number }[] = [];
   readonly #commands: Command[] = [];
   #value = 0;
 
-  private constructor(
-    file: MemoryFile,
-    { under = (f) => f, onLooking = () => {}, maskVmState = () => {} }: RigOptions,
-  ) {
+  private constructor(file: MemoryFile, options: RigOptions) {
+    const { under = (f) => f, onLooking = () => {}, maskVmState = () => {} } = options;
+    this.#options = options;
     this.file = file;
     this.base = Buffer.from(file.bytes);
     this.#below = under(logged(file, this.log));
@@ -81,12 +87,18 @@ export class Rig {
     const rig = new Rig(file, options);
     await rig.#open();
     const after = await rig.#stored(rig.node);
-    rig.#commands.push({ name: 'nothing', begun: 0, ended: 0, after, disk: await wholeDisk(rig.node) });
+    const disk = await wholeDisk(rig.node);
+    rig.#commands.push({ name: 'nothing', begun: 0, ended: 0, after, disk, gradually: false });
     return rig;
   }
 
   async #open(): Promise<void> {
-    this.node = await openQcow2(this.#below);
+    this.node = await this.#openOn(this.#below);
+  }
+
+  #openOn(file: BlockFile): Promise<Qcow2> {
+    const { openBacking } = this.#options;
+    return openQcow2(file, openBacking === undefined ? {} : { openBacking });
   }
 
   // ---- work
@@ -125,13 +137,15 @@ export class Rig {
 
   /** A command that makes, replaces or deletes snapshots, or goes back to one. */
   async command<T>(name: string, action: () => Promise<T>, options: CommandOptions = {}): Promise<T> {
-    const command: Command = { name, begun: this.log.tick(), ended: Infinity, after: [], disk: undefined };
+    const begun = this.log.tick();
+    const disk = typeof options.changesDisk === 'object' ? options.changesDisk : undefined;
+    const command: Command = { name, begun, ended: Infinity, after: [], disk, gradually: disk !== undefined };
     this.#commands.push(command);
     const result = await action();
     command.ended = this.log.tick();
     this.#onLooking(true);
     command.after = await this.#stored(this.node);
-    if (options.changesDisk) command.disk = await wholeDisk(this.node);
+    if (options.changesDisk === true) command.disk = await wholeDisk(this.node);
     this.#onLooking(false);
     return result;
   }
@@ -167,7 +181,7 @@ export class Rig {
 
   /** Undefined: all that was promised at `time` is there, and nothing that was not. Else what is wrong. */
   async judge(file: MemoryFile, time: number): Promise<string | undefined> {
-    const node = await openQcow2(file);
+    const node = await this.#openOn(file);
     const check = await checkImage(node.image);
     if (check.corruptions > 0)
       return `corrupt: ${check.messages.filter((m) => m.startsWith('ERROR')).join('; ')}`;
@@ -180,7 +194,7 @@ export class Rig {
     }
     const disk = await wholeDisk(node);
     if (open.some((command) => command.disk?.equals(disk))) return undefined;
-    return this.#judgeDisk(disk, time);
+    return this.#judgeDisk(disk, time) ?? (await this.#options.alsoJudge?.(node));
   }
 
   #judgeDisk(disk: Buffer, time: number, durableUntil?: number): string | undefined {
@@ -201,12 +215,14 @@ export class Rig {
         possible.set(write.first + i, list);
       }
     }
+    const becoming = this.#commands.find((c) => c.gradually && c.begun <= time && c.ended > time)?.disk;
     if (certain.length !== disk.length) return `the disk has ${disk.length} bytes, not ${certain.length}`;
     if (certain.equals(disk)) return undefined;
     for (let sector = 0; sector * SECTOR < disk.length; sector++) {
       const at = sector * SECTOR;
       const now = disk.subarray(at, at + SECTOR);
       if (now.equals(certain.subarray(at, at + SECTOR))) continue;
+      if (becoming !== undefined && now.equals(becoming.subarray(at, at + SECTOR))) continue;
       const allowed = possible.get(sector) ?? [];
       if (allowed.some(({ value }) => now.equals(sectors(value, sector, 1)))) continue;
       const words = `${certain.readUInt32LE(at)} or ${allowed.map(({ value }) => value).join(', ')}`;
@@ -250,7 +266,7 @@ function put(disk: Buffer, { value, first, count }: GuestWrite): void {
   sectors(value, first, count).copy(disk, first * SECTOR);
 }
 
-async function wholeDisk(node: Qcow2): Promise<Buffer> {
+export async function wholeDisk(node: Qcow2): Promise<Buffer> {
   const disk = Buffer.alloc(node.sizeBytes);
   await node.read(0, disk);
   return disk;

@@ -138,17 +138,24 @@ async function grow(
 function copyLayer(out: ToolOutput, layer: Layer, target: BlockNode, progress: Progress): Promise<void> {
   return withLayer(out, layer, async (node) => {
     if (!(node instanceof Qcow2)) throw new ImgError(`'${layer.path}' is no overlay`);
-    const zeroes: CopyRange[] = [];
-    async function* data(image: Qcow2): AsyncGenerator<CopyRange, void, undefined> {
-      for await (const extent of image.extents(0, image.sizeBytes)) {
-        if (extent.kind === ZERO) zeroes.push(extent);
-        if (extent.kind === ZERO || extent.kind === UNALLOCATED) progress.add(extent.bytes);
-        else yield extent;
-      }
-    }
-    await copyRanges(node, data(node), (offset, piece) => target.write(offset, piece), {
-      onProgress: (bytes) => progress.add(bytes),
-    });
-    for (const { bytes, offset } of zeroes) await target.writeZeroes(offset, bytes);
+    await commitInto(node, target, (bytes) => progress.add(bytes));
   });
+}
+
+/** Copies what `node` itself holds into `target`, which lies below it and is as large. Not flushed. */
+export async function commitInto(
+  node: Qcow2,
+  target: BlockNode,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
+  const zeroes: CopyRange[] = [];
+  async function* data(): AsyncGenerator<CopyRange, void, undefined> {
+    for await (const extent of node.extents(0, node.sizeBytes)) {
+      if (extent.kind === ZERO) zeroes.push(extent);
+      if (extent.kind === ZERO || extent.kind === UNALLOCATED) onProgress(extent.bytes);
+      else yield extent;
+    }
+  }
+  await copyRanges(node, data(), (offset, piece) => target.write(offset, piece), { onProgress });
+  for (const { bytes, offset } of zeroes) await target.writeZeroes(offset, bytes);
 }

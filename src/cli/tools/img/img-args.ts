@@ -162,7 +162,7 @@ export class Progress {
   #shown = -1;
 
   constructor(out: ToolOutput, isWanted: boolean, total: number) {
-    this.#out = isWanted ? out : undefined;
+    this.#out = isWanted || out.jsonProgress ? out : undefined;
     this.#total = total;
     this.#show(0);
   }
@@ -174,12 +174,14 @@ export class Progress {
 
   end(): void {
     this.#show(100);
-    this.#out?.write('\n');
+    if (this.#out?.jsonProgress) this.#out.progress(undefined);
+    else this.#out?.write('\n');
   }
 
   #show(percent: number): void {
     if (this.#out === undefined || (percent < 100 && percent - this.#shown < 1)) return;
     this.#shown = percent;
-    this.#out.write(`    (${percent.toFixed(2)}/100%)\r`);
+    if (this.#out.jsonProgress) this.#out.progress(percent);
+    else this.#out.write(`    (${percent.toFixed(2)}/100%)\r`);
   }
 }
