@@ -8,12 +8,14 @@
 /** What O_DIRECT wants of every device there is. */
 export const DIRECT_ALIGNMENT = 4096;
 const WASM_PAGE_BYTES = 65536;
-/** A WebAssembly.Memory of the pool. Few: each one reserves gigabytes of address space. */
+/** The first bytes of each WebAssembly.Memory of the pool, which no buffer gets: room to compute checksums in. */
+export const SCRATCH_BYTES = 128 * 1024;
+/** Bytes for buffers in a WebAssembly.Memory of the pool. Few of those: each one reserves gigabytes of address space. */
 const ARENA_BYTES = 16 << 20;
 /** Beyond that buffers are ordinary ones, and files are read and written the ordinary way. */
 const MAX_ARENAS = 8;
 
-const arenas = new Set<ArrayBufferLike>();
+const arenas = new Map<ArrayBufferLike, WebAssembly.Memory>();
 const free = new Map<number, Uint8Array[]>();
 let arena: WebAssembly.Memory | undefined;
 let used = ARENA_BYTES;
@@ -28,11 +30,11 @@ export function takeAligned(bytes: number): Uint8Array {
 function carve(size: number): Uint8Array | undefined {
   if (used + size > ARENA_BYTES) {
     if (size > ARENA_BYTES || arenas.size === MAX_ARENAS) return undefined;
-    arena = new WebAssembly.Memory({ initial: ARENA_BYTES / WASM_PAGE_BYTES });
-    arenas.add(arena.buffer);
+    arena = new WebAssembly.Memory({ initial: (SCRATCH_BYTES + ARENA_BYTES) / WASM_PAGE_BYTES });
+    arenas.set(arena.buffer, arena);
     used = 0;
   }
-  const start = used;
+  const start = SCRATCH_BYTES + used;
   used += size;
   return new Uint8Array(arena!.buffer, start, size);
 }
@@ -45,6 +47,11 @@ export function giveAligned(buffer: Uint8Array): void {
   const whole = new Uint8Array(buffer.buffer, buffer.byteOffset, size);
   if (list === undefined) free.set(size, [whole]);
   else list.push(whole);
+}
+
+/** The memory that a buffer of the pool, or part of one, lies in. */
+export function memoryOf(buffer: Uint8Array): WebAssembly.Memory | undefined {
+  return arenas.get(buffer.buffer);
 }
 
 /** Whether O_DIRECT takes it, as far as memory goes. */

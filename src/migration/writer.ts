@@ -1,4 +1,9 @@
 /** A growing big-endian byte writer. Numbers are not range-checked here; the codec does that, with field names. */
+
+const ENCODER = new TextEncoder();
+/** Shorter texts are as quick letter by letter. */
+const LONG_TEXT = 64;
+
 export class ByteWriter {
   #bytes: Uint8Array;
   #view: DataView;
@@ -62,6 +67,11 @@ export class ByteWriter {
   /** Latin-1 text without a length or terminator: section and block names are ASCII. */
   text(value: string): void {
     const at = this.#grow(value.length);
+    if (value.length >= LONG_TEXT) {
+      const { read } = ENCODER.encodeInto(value, this.#bytes.subarray(at, this.#length));
+      // UTF-8 of ASCII is ASCII; of anything else it is longer, and does not fit.
+      if (read === value.length) return;
+    }
     for (let i = 0; i < value.length; i++) this.#bytes[at + i] = value.charCodeAt(i);
   }
 

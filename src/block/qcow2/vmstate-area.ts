@@ -162,31 +162,42 @@ export class Qcow2VmStateWriter implements VmStateWriter {
 
   /** Up to `count` contiguous clusters that nobody else will get. */
   async #reserve(count: number): Promise<{ offset: number; count: number }> {
-    if (this.#extentNext === this.#extentEnd) {
-      await this.#image.mutex.run(async () => {
-        // Another write may have reserved while this one waited.
-        if (this.#extentNext !== this.#extentEnd) return;
-        const extent = Math.ceil(EXTENT_BYTES / this.clusterBytes);
-        const { refcounts } = this.#image;
-        // A small VM state (an incremental one) fills the holes that others left; a large one is laid out in large pieces.
-        const small = this.#reserved.length < extent;
-        const wanted = small ? count : Math.max(count, extent);
-        const run = await refcounts.findFree(wanted, !small, undefined, this.#searchFrom);
-        this.#searchFrom = run.cluster + run.count;
-        await this.#image.metadata.guard(run.cluster * this.clusterBytes, run.count);
-        for (let i = 0; i < run.count; i++) {
-          refcounts.reserved.add(run.cluster + i);
-          this.#reserved.push(run.cluster + i);
-        }
-        this.#extentNext = run.cluster;
-        this.#extentEnd = run.cluster + run.count;
-        this.#image.noteEnd(this.#extentEnd * this.clusterBytes);
-      });
-    }
+    if (this.#extentEnd - this.#extentNext >= count) return this.#take(count);
+    return this.#image.mutex.run(async () => {
+      // Another write may have reserved while this one waited.
+      if (this.#extentEnd - this.#extentNext < count) await this.#extend(count);
+      return this.#take(count);
+    });
+  }
+
+  #take(count: number): { offset: number; count: number } {
     const offset = this.#extentNext * this.clusterBytes;
     const taken = Math.min(count, this.#extentEnd - this.#extentNext);
     this.#extentNext += taken;
     return { offset, count: taken };
+  }
+
+  /** Makes the extent longer if what follows it is free, so that a write is one request; else, if it is used up, a new one. */
+  async #extend(count: number): Promise<void> {
+    const extent = Math.ceil(EXTENT_BYTES / this.clusterBytes);
+    const { refcounts } = this.#image;
+    const isUsedUp = this.#extentNext === this.#extentEnd;
+    // A small VM state (an incremental one) fills the holes that others left; a large one is laid out in large pieces.
+    const small = this.#reserved.length < extent;
+    if (small && !isUsedUp) return;
+    const wanted = small ? count : Math.max(count, extent);
+    const run = await refcounts.findFree(wanted, !small, undefined, this.#searchFrom);
+    const isNext = run.cluster === this.#extentEnd;
+    if (!isNext && !isUsedUp) return;
+    this.#searchFrom = run.cluster + run.count;
+    await this.#image.metadata.guard(run.cluster * this.clusterBytes, run.count);
+    for (let i = 0; i < run.count; i++) {
+      refcounts.reserved.add(run.cluster + i);
+      this.#reserved.push(run.cluster + i);
+    }
+    if (!isNext) this.#extentNext = run.cluster;
+    this.#extentEnd = run.cluster + run.count;
+    this.#image.noteEnd(this.#extentEnd * this.clusterBytes);
   }
 
   async writeScattered(indices: readonly number[], data: Uint8Array): Promise<void> {
