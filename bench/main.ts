@@ -11,6 +11,7 @@ import { type Emulator, type EmulatorName, PeerMissing } from './emulators/emula
 import { ours, qemu } from './emulators/qemu-style.ts';
 import { v86 } from './emulators/v86.ts';
 import { type LinuxGuest, linuxGuest } from './guests/linux.ts';
+import { Ledger, TimeIsUp } from './harness/ledger.ts';
 import { loadAverage } from './harness/process-usage.ts';
 import { killAll } from './harness/vm.ts';
 import { measureMips, type Mips } from './mips/mips.ts';
@@ -21,6 +22,8 @@ import { buildRamfill, makeDisk, measureSnapshot, type SnapshotTimes } from './s
 import { bootTable, checksumNotes, microTable, mipsTable, type Runs, snapshotTable } from './tables.ts';
 
 const ROOT = join(import.meta.dirname, '..');
+/** Exit code of a run with a limit after which something is left to measure (sysexits.h, EX_TEMPFAIL). */
+const UNFINISHED = 75;
 const RESULTS = join(ROOT, 'bench', 'results');
 
 /** What one run of the benchmark works with. */
@@ -75,15 +78,16 @@ async function repeat<T>(
   { options, emulators }: Bench,
   what: string,
   notes: string[],
-  measure: (emulator: Emulator) => Promise<T>,
+  measure: (emulator: Emulator, rep: number) => Promise<T>,
 ): Promise<Map<EmulatorName, T[]>> {
   const runs = new Map<EmulatorName, T[]>(emulators.map(({ name }) => [name, []]));
   for (let rep = 1; rep <= options.reps; rep++) {
     for (const emulator of emulators) {
       log(`${what}, ${emulator.title}, ${rep} of ${options.reps} (load ${loadAverage()})`);
       try {
-        runs.get(emulator.name)!.push(await measure(emulator));
+        runs.get(emulator.name)!.push(await measure(emulator, rep));
       } catch (error) {
+        if (error instanceof TimeIsUp) throw error;
         notes.push(`${what}: ${message(error)}`);
         log(message(error));
       }
@@ -135,17 +139,21 @@ async function snapshotSection(bench: Bench): Promise<Outcome> {
   const { options, work } = bench;
   const notes: string[] = [];
   const ramfill = buildRamfill(ROOT, work);
+  const ledger = new Ledger(options.ledger, options.limitSeconds);
   const sizes = new Map<number, Runs<SnapshotTimes>>();
   for (const mem of options.memMiB) {
-    const runs = await repeat(bench, `snapshots at ${mem} MiB`, notes, (emulator) =>
-      measureSnapshot(emulator, mem, makeDisk(ramfill, work, options.cache), work, options.verbose),
+    const what = `snapshots at ${mem} MiB`;
+    const runs = await repeat(bench, what, notes, (emulator, rep) =>
+      ledger.measure(`${what}, ${options.cache}, ${emulator.name}, ${rep}`, () =>
+        measureSnapshot(emulator, mem, makeDisk(ramfill, work, options.cache), work, options.verbose),
+      ),
     );
     sizes.set(mem, runs);
   }
   const raw = [...sizes].map(([mem, runs]) => [mem, Object.fromEntries(runs)]);
   const { emulators } = bench;
   const { reps, quick, large, plots } = options;
-  const more = { emulators, ramfill, work, reps, quick, large, log, notes };
+  const more = { emulators, ramfill, work, reps, quick, large, log, notes, ledger };
   const tables = [await moreTable(more)];
   if (plots) {
     writePlot(options.out ?? RESULTS, 'snapshot-size.svg', sizePlot(sizes));
@@ -226,6 +234,10 @@ async function main(): Promise<void> {
       );
       writeFileSync(join(out, 'latest.json'), `${JSON.stringify(raw, null, 1)}\n`);
     }
+  } catch (error) {
+    if (!(error instanceof TimeIsUp)) throw error;
+    log(`time is up, ${error.message}. Run the same again to go on`);
+    process.exitCode = UNFINISHED;
   } finally {
     if (!options.keep) rmSync(work, { recursive: true, force: true });
   }

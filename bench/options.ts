@@ -20,6 +20,8 @@ Options:
   --plots            SVG of save and load time over RAM size and over the share of RAM written
                      (with --mem=64,128,256,512,1024,2048 for the range)
   --large            snapshot section also with a 2 TiB image and a chain of 300 (minutes, for QEMU's sake)
+  --ledger=FILE      keeps each measurement of the snapshot section in FILE and takes what is there from it
+  --limit=SECONDS    with --ledger: begins no measurement after that time; run it again to go on
   --reps=N           repetitions, medians are shown; default 3
   --quick            one repetition, short tests, snapshots at 64 MiB
   --ours=COMMAND     what to measure as ours; default: node bin/ambervm.js
@@ -38,6 +40,8 @@ export interface BenchOptions {
   readonly cache: string;
   readonly plots: boolean;
   readonly large: boolean;
+  readonly ledger: string | undefined;
+  readonly limitSeconds: number;
   readonly reps: number;
   readonly quick: boolean;
   readonly ours: string | undefined;
@@ -60,6 +64,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
       cache: { type: 'string', default: 'writeback' },
       plots: { type: 'boolean', default: false },
       large: { type: 'boolean', default: false },
+      ledger: { type: 'string' },
+      limit: { type: 'string' },
       reps: { type: 'string' },
       quick: { type: 'boolean', default: false },
       ours: { type: 'string' },
@@ -85,6 +91,8 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
     cache: values.cache,
     plots: values.plots,
     large: values.large,
+    ledger: values.ledger,
+    limitSeconds: values.limit === undefined ? Number.POSITIVE_INFINITY : Number(values.limit),
     reps,
     quick: values.quick,
     ours: values.ours,

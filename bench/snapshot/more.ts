@@ -5,6 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Emulator, EmulatorName } from '../emulators/emulator.ts';
 import { median } from '../harness/statistics.ts';
+import { type Ledger, TimeIsUp } from '../harness/ledger.ts';
 import { loadAverage } from '../harness/process-usage.ts';
 import { figure, ratioText, type Table } from '../report.ts';
 import { plainDirectWrite } from './direct-writer.ts';
@@ -19,6 +20,8 @@ import {
   ZEROES,
 } from './snapshot.ts';
 
+import { measureWholeLoads, wholeLoadRows } from './whole-load.ts';
+
 type Saved = Awaited<ReturnType<typeof measureSave>>;
 
 export interface MoreOptions {
@@ -31,6 +34,7 @@ export interface MoreOptions {
   readonly large: boolean;
   readonly log: (text: string) => void;
   readonly notes: string[];
+  readonly ledger: Ledger;
 }
 
 const MS = 1000;
@@ -46,15 +50,14 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
     rows.push([title, figure(own && own * scale), figure(qemu && qemu * scale), ratioText(ratio)]);
   };
   const mem = o.quick ? 64 : 512;
-  const plain: number[] = [];
-  const none = await runs(o, `cache=none at ${mem} MiB`, mem, () => {
-    const seconds = plainDirectWrite(o.work, mem << 20);
-    if (seconds !== undefined) plain.push(seconds);
-    return makeDisk(o.ramfill, o.work, 'none');
+  const none = await runs(o, `cache=none at ${mem} MiB`, async (emulator) => {
+    const plain = plainDirectWrite(o.work, mem << 20);
+    const disk = makeDisk(o.ramfill, o.work, 'none');
+    return { ...(await measureSave(emulator, mem, disk, o.work)), plain };
   });
   add(`${mem} MiB, cache=none: savevm, ms`, 'save', none, MS);
   add(`${mem} MiB, cache=none: written, MB`, 'bytes', none, MB);
-  const writer = median(plain);
+  const writer = median([...none.values()].flat().map(({ plain }) => plain));
   const own = median((none.get('ours') ?? []).map(({ save, bytes }) => bytes / save));
   const share = writer === undefined || own === undefined ? undefined : own / ((mem << 20) / writer);
   rows.push([
@@ -64,10 +67,12 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
     '',
   ]);
   rows.push(['… our savevm’s bytes a second ÷ its', ratioText(share), '', '']);
+  rows.push(...(await wholeLoads(o)));
   const zeroMem = o.quick ? 256 : 1024;
-  const zeroes = await runs(o, `${zeroMem} MiB of zeroes`, zeroMem, () =>
-    makeDisk(o.ramfill, o.work, 'writeback', ZEROES),
-  );
+  const zeroes = await runs(o, `${zeroMem} MiB of zeroes`, (emulator) => {
+    const disk = makeDisk(o.ramfill, o.work, 'writeback', ZEROES);
+    return measureSave(emulator, zeroMem, disk, o.work);
+  });
   for (const [title, key] of [
     ['savevm', 'save'],
     ['loadvm', 'load'],
@@ -75,7 +80,7 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
     add(`${zeroMem} MiB of zeroes: ${title}, ms`, key, zeroes, MS);
   }
   if (o.large) {
-    const large = await runs(o, '2 TiB image', 64, () => largeDisk(o));
+    const large = await runs(o, '2 TiB image', (emulator) => measureSave(emulator, 64, largeDisk(o), o.work));
     for (const [title, key] of [
       ['savevm', 'save'],
       ['loadvm', 'load'],
@@ -83,7 +88,7 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
     ] as const) {
       add(`2 TiB image, all mapped, 64 MiB guest: ${title}, ms`, key, large, MS);
     }
-    rows.push(...(await chainRows(join(o.work, 'chain'), o.log)));
+    rows.push(...(await o.ledger.measure('chain', () => chainRows(join(o.work, 'chain'), o.log))));
   }
   return {
     title: 'Snapshots: other disks, other RAM',
@@ -93,26 +98,47 @@ export async function moreTable(o: MoreOptions): Promise<Table> {
   };
 }
 
+/** A {@link Saved}, and beside it what a plain writer took. */
+type Measured = Saved & { readonly plain?: number | undefined };
+
 async function runs(
   o: MoreOptions,
   what: string,
-  mem: number,
-  disk: () => SnapshotDisk,
-): Promise<Map<EmulatorName, Saved[]>> {
-  const found = new Map<EmulatorName, Saved[]>();
+  one: (emulator: Emulator) => Promise<Measured>,
+): Promise<Map<EmulatorName, Measured[]>> {
+  const found = new Map<EmulatorName, Measured[]>();
   for (let rep = 1; rep <= o.reps; rep++) {
     for (const emulator of o.emulators) {
       if (emulator.name === 'v86') continue;
       o.log(`${what}, ${emulator.title}, ${rep} of ${o.reps} (load ${loadAverage()})`);
       try {
-        const saved = await measureSave(emulator, mem, disk(), o.work);
+        const saved = await o.ledger.measure(`${what}, ${emulator.name}, ${rep}`, () => one(emulator));
         found.set(emulator.name, [...(found.get(emulator.name) ?? []), saved]);
       } catch (error) {
+        if (error instanceof TimeIsUp) throw error;
         o.notes.push(`${what}: ${error instanceof Error ? error.message : error}`);
       }
     }
   }
   return found;
+}
+
+/** loadvm that reads all of RAM, in both cache modes. */
+async function wholeLoads(o: MoreOptions): Promise<string[][]> {
+  const [own, peer] = (['ours', 'qemu'] as const).map((name) => o.emulators.find((e) => e.name === name));
+  if (own === undefined || peer === undefined) return [];
+  const rows: string[][] = [];
+  for (const mem of o.quick ? [64] : [64, 256, 512]) {
+    for (const cache of ['writeback', 'none']) {
+      const what = `${mem} MiB, cold, cache=${cache}`;
+      o.log(`${what}: loadvm of all RAM (load ${loadAverage()})`);
+      const loads = await o.ledger.measure(`whole loads, ${what}`, () =>
+        measureWholeLoads(own, peer, mem, makeDisk(o.ramfill, o.work, cache), o.work, o.reps),
+      );
+      rows.push(...wholeLoadRows(what, loads));
+    }
+  }
+  return rows;
 }
 
 /** qcow2 of 2 TiB with every cluster mapped (320 MiB of metadata), and the guest in its first sectors. */
@@ -156,8 +182,10 @@ export async function fractionPlot(o: MoreOptions, mem: number): Promise<string>
   for (const emulator of o.emulators) {
     if (emulator.name === 'v86') continue;
     o.log(`dirty fractions at ${mem} MiB, ${emulator.title} (load ${loadAverage()})`);
-    const disk = makeDisk(o.ramfill, o.work, 'writeback');
-    const found = await measureFractions(emulator, mem, disk, o.work, o.quick ? [1, 10] : PERCENTS);
+    const percents = o.quick ? [1, 10] : PERCENTS;
+    const found = await o.ledger.measure(`dirty fractions at ${mem} MiB, ${emulator.name}`, () =>
+      measureFractions(emulator, mem, makeDisk(o.ramfill, o.work, 'writeback'), o.work, percents),
+    );
     const points = found.map(([percent, seconds]): [number, number] => [percent, seconds * MS]);
     lines.push({ name: emulator.name === 'ours' ? 'ambervm' : 'QEMU', color: COLORS[emulator.name], points });
   }

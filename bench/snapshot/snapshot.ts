@@ -212,9 +212,13 @@ export async function measureSave(emulator: Emulator, memMiB: number, disk: Snap
   }
 }
 
-async function measureColdStart(emulator: Emulator, spec: VmSpec, file: string, verbose: boolean) {
-  // Drops the file's pages from the host's cache.
+/** Drops the file's pages from the host's cache. */
+export function dropCache(file: string): void {
   execFileSync('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
+}
+
+async function measureColdStart(emulator: Emulator, spec: VmSpec, file: string, verbose: boolean) {
+  dropCache(file);
   rmSync(spec.monitor!, { force: true });
   const vm = new Vm(emulator, spec, verbose);
   try {
