@@ -1,5 +1,5 @@
 /**
- * VM state as a sequential input: large aligned reads, the next one in flight while this one is parsed. Bytes left at
+ * VM state as a sequential input: large aligned reads, the next ones in flight while this one is parsed. Bytes left at
  * the end of a chunk are carried over in front of the next, so that a record is always contiguous.
  */
 import { assert, MigrationError } from './errors.ts';
@@ -18,7 +18,7 @@ export interface StreamInputOptions {
   /** Sees every chunk before it is parsed, whole and in order (checksums). May throw. */
   readonly onChunk?: (offset: number, bytes: Uint8Array) => void;
   readonly signal?: AbortSignal;
-  /** Buffers for reading; page-aligned ones make O_DIRECT possible. Called twice. */
+  /** Buffers for reading; page-aligned ones make O_DIRECT possible. Called for each that is in use at a time. */
   readonly allocate?: (bytes: number) => Uint8Array;
   /** Takes them back; called by {@link StreamInput.close}. */
   readonly release?: (buffer: Uint8Array) => void;
@@ -27,6 +27,15 @@ export interface StreamInputOptions {
 /** Room for what is carried over: more than the longest record. */
 const CARRY_BYTES = 64 * 1024;
 const DEFAULT_CHUNK_BYTES = 2 << 20;
+/** Reads in flight: the next begins when one has completed and its bytes are parsed. */
+const READS_AHEAD = 2;
+
+interface Ahead {
+  readonly buffer: Uint8Array;
+  readonly offset: number;
+  readonly length: number;
+  readonly done: Promise<void>;
+}
 
 export class StreamInput {
   /** Window: bytes [position, end) are there to be parsed. The parser moves `position`. */
@@ -38,17 +47,18 @@ export class StreamInput {
   readonly #options: StreamInputOptions;
   /** Offset in the VM state of the chunk that the window ends with, and its place in the buffer. */
   #chunkOffset = 0;
-  #spare: Uint8Array;
+  #spare: Uint8Array | undefined;
   #nextOffset = 0;
-  #pending: Promise<number> | undefined;
+  /** In the order of their offsets. */
+  readonly #ahead: Ahead[] = [];
+  readonly #allocate: (bytes: number) => Uint8Array;
 
   constructor(source: VmStateSource, options: StreamInputOptions = {}) {
     this.#source = source;
     this.#options = options;
     this.#chunkBytes = Math.min(options.chunkBytes ?? DEFAULT_CHUNK_BYTES, Math.max(source.sizeBytes, 1));
-    const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
-    this.bytes = allocate(CARRY_BYTES + this.#chunkBytes);
-    this.#spare = allocate(CARRY_BYTES + this.#chunkBytes);
+    this.#allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
+    this.bytes = this.#buffer();
     this.position = CARRY_BYTES;
     this.end = CARRY_BYTES;
   }
@@ -64,7 +74,7 @@ export class StreamInput {
 
   /** No more chunks: what is in the window is all there is. */
   get atEnd(): boolean {
-    return this.#pending === undefined && this.#nextOffset >= this.#source.sizeBytes;
+    return this.#ahead.length === 0 && this.#nextOffset >= this.#source.sizeBytes;
   }
 
   /** Reads on until `count` bytes are in the window or the VM state ends. */
@@ -94,45 +104,60 @@ export class StreamInput {
     }
   }
 
-  /** Waits for a read in flight, whose result nobody wants, and gives the buffers back. */
+  /** Waits for reads in flight, whose result nobody wants, and gives the buffers back. */
   async close(): Promise<void> {
-    await this.#pending?.catch(() => 0);
-    this.#pending = undefined;
     const { release } = this.#options;
+    await Promise.all(this.#ahead.map(({ done }) => done.catch(() => undefined)));
+    for (const { buffer } of this.#ahead) release?.(buffer);
+    this.#ahead.length = 0;
+    this.#nextOffset = this.#source.sizeBytes;
     release?.(this.bytes);
-    release?.(this.#spare);
+    if (this.#spare !== undefined) release?.(this.#spare);
+    this.#spare = undefined;
+  }
+
+  #buffer(): Uint8Array {
+    return this.#allocate(CARRY_BYTES + this.#chunkBytes);
   }
 
   async #advance(): Promise<void> {
     this.#options.signal?.throwIfAborted();
-    const length = await (this.#pending ?? this.#start());
-    this.#pending = undefined;
+    this.#readAhead();
+    const next = this.#ahead[0]!;
+    await next.done;
+    this.#ahead.shift();
     const left = this.available;
     assert(left <= CARRY_BYTES, 'the parser left less than a record');
-    const filled = this.#spare;
+    const filled = next.buffer;
     filled.set(this.bytes.subarray(this.position, this.end), CARRY_BYTES - left);
     this.#spare = this.bytes;
     this.bytes = filled;
     this.position = CARRY_BYTES - left;
-    this.end = CARRY_BYTES + length;
-    this.#chunkOffset = this.#nextOffset - length;
-    if (this.#nextOffset < this.#source.sizeBytes) {
-      this.#pending = this.#start();
-      // A failure is reported when the chunk is asked for; until then it is no unhandled rejection.
-      this.#pending.catch(() => 0);
-    }
-    this.#options.onChunk?.(this.#chunkOffset, filled.subarray(CARRY_BYTES, this.end));
+    this.end = CARRY_BYTES + next.length;
+    this.#chunkOffset = next.offset;
+    this.#readAhead();
+    this.#options.onChunk?.(next.offset, filled.subarray(CARRY_BYTES, this.end));
   }
 
-  async #start(): Promise<number> {
-    const offset = this.#nextOffset;
-    const length = Math.min(this.#chunkBytes, this.#source.sizeBytes - offset);
-    this.#nextOffset = offset + length;
+  #readAhead(): void {
+    while (this.#ahead.length < READS_AHEAD && this.#nextOffset < this.#source.sizeBytes) {
+      const buffer = this.#spare ?? this.#buffer();
+      this.#spare = undefined;
+      const offset = this.#nextOffset;
+      const length = Math.min(this.#chunkBytes, this.#source.sizeBytes - offset);
+      this.#nextOffset += length;
+      const done = this.#read(offset, buffer.subarray(CARRY_BYTES, CARRY_BYTES + length));
+      // A failure is reported when the chunk is asked for; until then it is no unhandled rejection.
+      done.catch(() => undefined);
+      this.#ahead.push({ buffer, offset, length, done });
+    }
+  }
+
+  async #read(offset: number, target: Uint8Array): Promise<void> {
     try {
-      await this.#source.read(offset, this.#spare.subarray(CARRY_BYTES, CARRY_BYTES + length));
+      await this.#source.read(offset, target);
     } catch (cause) {
       throw new MigrationError('io', 'Could not read the VM state', { offset, cause });
     }
-    return length;
   }
 }
