@@ -51,6 +51,35 @@ describe.skipIf(!hasQemuImg)('VM state with its place in the file', () => {
     await node.close();
   });
 
+  it('lays out writes under way at a time side by side, across the pieces in which space is reserved', async () => {
+    const node = await image('large.qcow2');
+    const writer = await node.createVmState();
+    const [writes, each] = [6, 45];
+    const data = clusters(each, 1);
+    await Promise.all(
+      Array.from({ length: writes }, (_, i) =>
+        writer.writeClusters(
+          i * each,
+          data.map((byte) => byte + i),
+        ),
+      ),
+    );
+    await writer.commit({ ...META, tag: 'a', vmStateBytes: writes * each * CLUSTER });
+    const handle = await node.openVmState('a');
+    const places = [...handle.hostOffsets].sort((a, b) => a - b);
+    expect(places.every((place, i) => place === places[0]! + i * CLUSTER)).toBe(true);
+    const byte = new Uint8Array(1);
+    for (let i = 0; i < writes; i++) {
+      for (let n = 1; n < each; n++) {
+        expect(handle.hostOffsets[i * each + n]).toBe(handle.hostOffsets[i * each]! + n * CLUSTER);
+      }
+      handle.readSync!((i * each + 7) * CLUSTER, byte);
+      expect(byte[0]).toBe(8 + i);
+    }
+    await node.close();
+    expect(qemuCheck(join(folder, 'large.qcow2'))).toMatchObject({ corruptions: 0, leaks: 0 });
+  });
+
   it('shares many clusters in one pass, and scatters others together', async () => {
     const node = await image('share.qcow2');
     await save(node, 'a', clusters(20, 1));
