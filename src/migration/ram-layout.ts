@@ -180,8 +180,15 @@ export function buildUnit(
     position += PAGE_BYTES;
   }
   const unitEnd = at + geometry.unitBytes;
-  while (position < unitEnd) position = putRecord(target, position, 0, RAM_SAVE_FLAG_MEM_SIZE);
+  for (; position < unitEnd; position += FILLER.length) {
+    const left = unitEnd - position;
+    target.set(left < FILLER.length ? FILLER.subarray(0, left) : FILLER, position);
+  }
 }
+
+/** Records of filler, to be copied: some 490 end a unit of 64 KiB. */
+const FILLER = new Uint8Array(PAGE_BYTES);
+for (let at = 0; at < FILLER.length; at += FILLER_BYTES) putRecord(FILLER, at, 0, RAM_SAVE_FLAG_MEM_SIZE);
 
 /** Where page `page` of a group lies in its unit, in bytes: for reading one group or page by itself. */
 export function pageOffsetInUnit(blockName: string, page: number): number {
