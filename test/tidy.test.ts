@@ -49,7 +49,7 @@ const NODE_FOLDERS = ['host', 'cli', 'block', 'api', 'testing', 'index.ts'];
 /** Who may use `console`, `process` and the wall clock. */
 const PROCESS_FOLDERS = ['host', 'cli', 'testing'];
 /** Look at the clock to see what compiling costs, or when it is time to give way; the guest never sees it. */
-const CLOCK_USERS = ['block/qcow2/table-walk.ts: performance.now', 'machine/cpu/cpu.ts: performance.now'];
+const CLOCK_USERS = ['block/turns.ts: performance.now', 'machine/cpu/cpu.ts: performance.now'];
 const MAX_LINES = 450;
 
 const IMPORTS = [

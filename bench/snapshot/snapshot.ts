@@ -79,7 +79,7 @@ export function makeDisk(ramfill: string, work: string, cache: string, mode: num
   return { qcow2, raw, cache };
 }
 
-function isTick(line: SerialLine): boolean {
+export function isTick(line: SerialLine): boolean {
   return /^[0-9A-F]{8}$/i.test(line.text);
 }
 
@@ -133,7 +133,7 @@ async function measureRunning(emulator: Emulator, spec: VmSpec, verbose: boolean
 const PAGES_A_TICK = 64;
 
 /** Lets the guest write to `pages` pages, one after the other, and a few more. */
-async function dirty(vm: Vm, pages: number): Promise<void> {
+export async function dirtyPages(vm: Vm, pages: number): Promise<void> {
   const from = vm.lines.length;
   vm.send('d');
   let index = from;
@@ -145,7 +145,7 @@ async function dirty(vm: Vm, pages: number): Promise<void> {
 }
 
 async function measureDirty(vm: Vm, emulator: Emulator, memMiB: number) {
-  await dirty(vm, (memMiB * 256) / 100);
+  await dirtyPages(vm, (memMiB * 256) / 100);
   const third = await save(vm, 's3');
   const found = { saveDirty: third.seconds, bytesDirty: third.bytes };
   if (emulator.name !== 'ours') return found;
@@ -158,7 +158,7 @@ async function measureDirty(vm: Vm, emulator: Emulator, memMiB: number) {
 
 async function loadAfterWrites(vm: Vm, tag: string): Promise<number> {
   await delay(500);
-  await dirty(vm, 1000);
+  await dirtyPages(vm, 1000);
   const begin = vm.now;
   must(await vm.monitor(`loadvm ${tag}`), 'loadvm');
   return vm.now - begin;
@@ -181,7 +181,7 @@ export async function measureFractions(
     await save(vm, 'base');
     const found: [number, number][] = [];
     for (const percent of percents) {
-      await dirty(vm, (memMiB * 256 * percent) / 100);
+      await dirtyPages(vm, (memMiB * 256 * percent) / 100);
       found.push([percent, (await save(vm, 'next')).seconds]);
       must(await vm.monitor('delvm base'), 'delvm');
       await save(vm, 'base');

@@ -29,6 +29,8 @@ import type { Snapshots } from './snapshots.ts';
 /** Work done at a time, host ns, and how many times as long the guest then runs if it has something to do. */
 const QUANTUM_NS = 1_000_000;
 const GUEST_SHARE = 5;
+/** The guest has a turn after a device that took this long to rehearse, host ns. */
+const REHEARSED_NS = 200_000;
 /** Bytes a write: what is framed and checksummed at a time. */
 const WRITE_BYTES = 1 << 20;
 
@@ -40,8 +42,8 @@ export interface BackgroundHost {
   machine(): MigratableMachine;
   disks(): readonly SnapshotDisk[];
   moment(): SnapshotMoment;
-  /** Runs `action` with the machine stopped and drained; gives the host ns that it stood still. */
-  stopped(action: () => Promise<void>): Promise<number>;
+  /** Runs `action` with the machine stopped and drained. */
+  stopped(action: () => Promise<void>): Promise<void>;
   /** The CPU was saved and goes on as a loaded one would. */
   cpuSaved(): void;
   /** Whether the guest has instructions to execute, and host ns that it has spent on them. */
@@ -93,7 +95,6 @@ export async function startBackgroundSave(
 
 class Save implements BackgroundSave {
   readonly job: Job;
-  stoppedNs = 0;
   done!: Promise<SavevmResult>;
   readonly #from: BackgroundHost;
   readonly #disks: readonly CapableDisk[];
@@ -132,6 +133,10 @@ class Save implements BackgroundSave {
     });
   }
 
+  get stoppedNs(): number {
+    return this.job.stoodStillNs;
+  }
+
   get room(): Promise<void> | undefined {
     return this.#ram.room;
   }
@@ -142,20 +147,32 @@ class Save implements BackgroundSave {
     for (const disk of this.#disks) await this.#prepare(disk);
     const base = await snapshots.backgroundBase(node, this.job.tag, this.#options.incremental);
     this.#throwIfCancelled();
-    // Once before it counts: code that has never run takes ten times as long.
-    encodeDevices(machine());
-    await this.#from.host.yield();
+    await this.#rehearseDevices();
     snapshots.rehearse(unitBytesFor(this.#writer.clusterBytes));
     await this.#from.host.yield();
-    this.stoppedNs = await this.#from.stopped(async () => {
+    let end: () => Uint8Array = () => new Uint8Array();
+    await this.#from.stopped(async () => {
       this.#moment = this.#from.moment();
-      const devicePart = encodeDevices(machine());
+      end = encodeDevices(machine());
       for (const instant of this.#instants) await instant.take();
       const frozen = snapshots.freeze(base, this.#ram, unitBytesFor(this.#writer.clusterBytes));
       this.#undo = frozen.undo;
-      this.#saveOptions = { ...frozen.options, devicePart };
+      this.#saveOptions = frozen.options;
       this.#from.cpuSaved();
     });
+    this.#saveOptions = { ...this.#saveOptions, devicePart: end() };
+  }
+
+  /** Once before it counts, and in pieces: code that has never run takes ten times as long. */
+  async #rehearseDevices(): Promise<void> {
+    const { host, machine } = this.#from;
+    const all = machine();
+    for (const device of all.devices) {
+      const begin = host.now();
+      encodeDevices({ ...all, devices: [device] })();
+      if (host.now() - begin > REHEARSED_NS) await host.yield();
+    }
+    await host.yield();
   }
 
   async #prepare(disk: CapableDisk): Promise<void> {

@@ -8,6 +8,7 @@ import {
   traceDeleted,
   traceLoad,
   traceLoaded,
+  traceResumed,
   traceSave,
   traceSaved,
   traceStream,
@@ -50,6 +51,8 @@ export class Job {
   #error: Error | undefined;
   /** Bytes a second at most; 0: no limit. Only streams look at it. */
   speed = 0;
+  #resumedNs = 0;
+  #stoodStillNs = 0;
 
   constructor(
     {
@@ -87,6 +90,16 @@ export class Job {
   get isOver(): boolean {
     return this.#status === 'concluded' || this.#status === 'null';
   }
+  /**
+   * Host ns from when the work was begun to the guest's next instruction, and of that, while it executed none; 0: it has not gone
+   * on yet.
+   */
+  get resumedNs(): number {
+    return this.#resumedNs;
+  }
+  get stoodStillNs(): number {
+    return this.#stoodStillNs;
+  }
   /** For whoever does the work. */
   get signal(): AbortSignal {
     return this.#abort.signal;
@@ -114,6 +127,12 @@ export class Job {
   /** The work is done but for the last step. */
   wait(): void {
     this.#become('waiting');
+  }
+
+  guestResumed(resumedNs: number, stoodStillNs: number): void {
+    this.#resumedNs = resumedNs;
+    this.#stoodStillNs = stoodStillNs;
+    if (traceResumed.enabled) traceResumed.emit(this.type, this.tag, resumedNs, stoodStillNs);
   }
 
   /** The last step: cannot be cancelled any more. */

@@ -59,6 +59,8 @@ export class RunLoop {
   #speed = 0.05;
   #isAsleep = false;
   #ranNs = 0;
+  #ranUntil = 0;
+  #onResume: (() => void) | undefined;
 
   constructor(owner: RunLoopOwner) {
     this.#owner = owner;
@@ -92,6 +94,15 @@ export class RunLoop {
   /** Host time spent in slices since power-on, ns. */
   get ranNs(): number {
     return this.#ranNs;
+  }
+
+  /** When the guest was last run, host ns. */
+  get ranUntil(): number {
+    return this.#ranUntil;
+  }
+  /** Tells, once, when the guest has executed an instruction again (or waits in HLT); its first slice then comes a turn later. */
+  onResume(tell: () => void): void {
+    this.#onResume = tell;
   }
 
   // ---- begin and end
@@ -164,7 +175,8 @@ export class RunLoop {
     try {
       return this.#sliceFrom(begin);
     } finally {
-      this.#ranNs += host.now() - begin;
+      this.#ranUntil = host.now();
+      this.#ranNs += this.#ranUntil - begin;
     }
   }
 
@@ -176,7 +188,10 @@ export class RunLoop {
       if (timers !== undefined) return timers;
       if (this.#isDone()) return undefined;
       const left = this.#draining ? Number.POSITIVE_INFINITY : this.#target - cpu.instructions;
-      const stop = this.#stretch(Math.min(left, this.#stretchLength()));
+      const resumed = this.#onResume;
+      const stop = this.#stretch(Math.min(left, resumed === undefined ? this.#stretchLength() : 1));
+      this.#onResume = undefined;
+      resumed?.();
       if (stop === 'triple-fault') onTripleFault();
       else if (stop === 'debug') this.change('debug');
       else if (stop === 'halt') {
@@ -185,7 +200,8 @@ export class RunLoop {
         const wait = this.#idle();
         if (wait !== undefined) return wait;
       }
-      if (gate() !== undefined) break;
+      // Whoever waits for the save or load hears of its end before the guest has its first slice.
+      if (resumed !== undefined || gate() !== undefined) break;
     } while (this.#state === 'running' && !this.#stopRequested && host.now() - begin < this.#sliceLength());
     return undefined;
   }

@@ -164,8 +164,8 @@ export class SaveAndLoad {
   // ---- standing still
 
   /** Runs `action` with the machine stopped and drained, then goes on if it ran. */
-  #stopped<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
-    return this.#oneByOne(() => this.#stop(state, action));
+  #stopped<T>(state: 'save-vm' | 'restore-vm', job: Job, action: () => Promise<T>): Promise<T> {
+    return this.#oneByOne(() => this.#stop(state, job, action));
   }
 
   /** Runs `action` when all that was asked for before is done, a background save too. */
@@ -178,11 +178,14 @@ export class SaveAndLoad {
     return work;
   }
 
-  async #stop<T>(state: 'save-vm' | 'restore-vm', action: () => Promise<T>): Promise<T> {
-    const { loop, onFrozen } = this.#owner;
+  async #stop<T>(state: 'save-vm' | 'restore-vm', job: Job, action: () => Promise<T>): Promise<T> {
+    const { loop, onFrozen, options } = this.#owner;
+    const { host } = options;
     const before = loop.state;
+    const begin = host.now();
     await loop.halt();
     await loop.drain();
+    const { ranUntil } = loop;
     const after = loop.state === 'running' || loop.state === before ? before : loop.state;
     this.#savedState = after === 'internal-error' || after === 'debug' ? 'paused' : after;
     loop.become(state);
@@ -192,6 +195,10 @@ export class SaveAndLoad {
     } finally {
       loop.become(this.#ramFailure === undefined ? this.#afterStop(after) : 'internal-error');
       if (loop.state === 'running') {
+        loop.onResume(() => {
+          const now = host.now();
+          job.guestResumed(now - begin, now - ranUntil);
+        });
         loop.ensure();
         onFrozen(false);
       }
@@ -220,7 +227,7 @@ export class SaveAndLoad {
     if (this.#owner.loop.state === 'internal-error') throw this.#ramFailure!;
     const { incremental = true, compress, job: jobOptions, signal, onProgress } = options;
     return this.jobs.run('snapshot-save', tag, { ...jobOptions, signal }, (job) =>
-      this.#stopped('save-vm', async () => {
+      this.#stopped('save-vm', job, async () => {
         const disks = this.#snapshotDisks();
         const node = vmStateNode(disks);
         const share = await this.#snapshots.saveOptions(node, tag, incremental);
@@ -257,7 +264,7 @@ export class SaveAndLoad {
         try {
           const save = await this.#oneByOne(async () => {
             const what = { incremental, compress: compressOptions(compress), copyBytes };
-            this.#background = await startBackgroundSave(this.#backgroundHost(), job, what);
+            this.#background = await startBackgroundSave(this.#backgroundHost(job), job, what);
             return this.#background;
           });
           resolve(save);
@@ -275,7 +282,7 @@ export class SaveAndLoad {
     });
   }
 
-  #backgroundHost(): Parameters<typeof startBackgroundSave>[0] {
+  #backgroundHost(job: Job): Parameters<typeof startBackgroundSave>[0] {
     const { board, loop, options } = this.#owner;
     const { host } = options;
     return {
@@ -285,11 +292,7 @@ export class SaveAndLoad {
       machine: () => this.#migratable(),
       disks: () => this.#snapshotDisks(),
       moment: () => this.#moment(),
-      stopped: async (action) => {
-        const begin = host.now();
-        await this.#stop('save-vm', action);
-        return host.now() - begin;
-      },
+      stopped: (action) => this.#stop('save-vm', job, action),
       cpuSaved: () => finishCpuSave(board.cpu),
       isBusy: () => loop.isBusy,
       ranNs: () => loop.ranNs,
@@ -323,7 +326,7 @@ export class SaveAndLoad {
     { lazy = true, job: jobOptions, signal, onProgress }: LoadOptions = {},
   ): Promise<LoadedSnapshot> {
     return this.jobs.run('snapshot-load', tag, { ...jobOptions, signal }, (job) =>
-      this.#stopped('restore-vm', () => this.#load(tag, lazy, watch(job, onProgress))),
+      this.#stopped('restore-vm', job, () => this.#load(tag, lazy, watch(job, onProgress))),
     );
   }
 
@@ -343,15 +346,15 @@ export class SaveAndLoad {
     board.afterLoad();
     finishCpuLoad(board.cpu, board.apic, keepsCode);
     this.#freshlyLoaded = true;
-    await this.#snapshots.loaded();
+    this.#snapshots.loaded();
     onLoaded(loaded.info.tag);
     return { info: loaded.info, notices: loaded.notices };
   }
 
   /** Whether there was such a snapshot. */
   async delvm(tag: string, options: JobOptions = {}): Promise<boolean> {
-    return this.jobs.run('snapshot-delete', tag, options, () =>
-      this.#stopped('save-vm', async () => {
+    return this.jobs.run('snapshot-delete', tag, options, (job) =>
+      this.#stopped('save-vm', job, async () => {
         // What is still to be read may lie in the clusters that go. If it cannot be read, so be it: the machine has stopped.
         await this.#snapshots.finish().catch(() => undefined);
         return delvm(this.#snapshotDisks(), tag);

@@ -32,11 +32,15 @@ import { DirtyPages } from './dirty-pages.ts';
 import type { FrozenRam } from './frozen-ram.ts';
 import type { HostServices } from './host-services.ts';
 import { GUARD_ABSENT, GUARD_DISPLAY, PAGE_BYTES, type PhysicalMemory } from './memory.ts';
+import { traceRamFetch } from './trace.ts';
 import { UndoJournal } from './undo-journal.ts';
 import { RECORDING_MS, storeWorkingSet } from './working-set.ts';
 import { zeroScan } from './zero-scan.ts';
 
 type SnapshotNode = BlockNode & Snapshotting;
+
+/** Snapshots that are kept decoded, so that going to and fro between them reads nothing but RAM: 2 MB each with 2 GiB. */
+const MAX_OPENED = 4;
 
 /** The block that is loaded lazily; the others are small and read by devices directly. */
 const LAZY_BLOCK = 'pc.ram';
@@ -73,10 +77,13 @@ export class Snapshots {
   /** What was touched first after the last load, by group; snapshots saved from here on are laid out by it. */
   #workingSet: Uint8Array | undefined;
   #base: Base | undefined;
+  #opened: { readonly node: SnapshotNode; readonly opened: OpenSnapshot }[] = [];
   /** Nothing was loaded or saved yet: clean pages are zero. */
   #fresh = true;
   #lazy: LazyRam | undefined;
   #recording: { wake: () => void; readonly done: Promise<void> } | undefined;
+  /** What was recorded is kept, as far as it can be. */
+  #recorded: Promise<void> = Promise.resolve();
 
   constructor(options: SnapshotsOptions) {
     this.#o = options;
@@ -252,11 +259,14 @@ export class Snapshots {
     options: LoadVmStateOptions,
   ): Promise<OpenSnapshot | undefined> {
     const base = this.#usableBase(node);
-    const same = base?.handle.info.id === info.id;
-    if (same && base?.opened !== undefined) return base.opened;
-    const handle = same ? base?.handle : await node.openVmState?.(info.id);
+    const known = this.#opened.find((o) => o.node === node && o.opened.handle.info.id === info.id);
+    if (known?.opened.handle.alive) return known.opened;
+    const handle = base?.handle.info.id === info.id ? base.handle : await node.openVmState?.(info.id);
     if (handle === undefined) return undefined;
-    return openSnapshot(this.#o.machine(), handle, this.#crc32, options);
+    const opened = await openSnapshot(this.#o.machine(), handle, this.#crc32, options);
+    const others = this.#opened.filter((o) => o.opened.handle.alive && o !== known);
+    if (opened !== undefined) this.#opened = [{ node, opened }, ...others].slice(0, MAX_OPENED);
+    return opened;
   }
 
   /** The whole stream, from its beginning to its end. */
@@ -332,7 +342,10 @@ export class Snapshots {
       }
       markAbsent(lazy, previous, differs.subarray(first, end), dirty.subarray(first, end), isDirty);
       this.#lazy = lazy;
-      this.#o.memory.onAbsent = (page) => lazy.fetch(page - marks.firstPage);
+      this.#o.memory.onAbsent = (page) => {
+        if (traceRamFetch.enabled) traceRamFetch.emit((page - marks.firstPage) * PAGE_BYTES);
+        lazy.fetch(page - marks.firstPage);
+      };
       this.#fresh = false;
       this.#base = { node, handle, index, opened };
       this.dirty.markAllClean();
@@ -358,8 +371,8 @@ export class Snapshots {
   }
 
   /** The load has succeeded and the guest is about to run: reads the rest behind its back. */
-  async loaded(): Promise<void> {
-    await this.#endRecording();
+  loaded(): void {
+    void this.#endRecording();
     const [lazy, opened] = [this.#lazy, this.#base?.opened];
     if (lazy === undefined || opened === undefined || opened.handle !== lazy.handle) return;
     // Grows as the recording goes on.
@@ -376,11 +389,14 @@ export class Snapshots {
   }
 
   /** Ends the recording of what was touched after the last load, and keeps it. */
-  async #endRecording(): Promise<void> {
+  #endRecording(): Promise<void> {
     const recording = this.#recording;
     this.#recording = undefined;
-    recording?.wake();
-    await recording?.done;
+    if (recording !== undefined) {
+      recording.wake();
+      this.#recorded = this.#recorded.then(() => recording.done);
+    }
+    return this.#recorded;
   }
 }
 

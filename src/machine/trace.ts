@@ -88,6 +88,16 @@ export const traceLoaded = event<[tag: string, bytes: number, error: string]>(
   'bytes',
   'error',
 );
+/** The guest's first instruction after a save or load: host ns since the command, and since its last instruction. */
+export const traceResumed = event<[job: string, tag: string, resumedNs: number, stoodStillNs: number]>(
+  'guest_resumed',
+  'job',
+  'tag',
+  'resumed_ns',
+  'stood_still_ns',
+);
+/** A page that a lazy load has still to bring in is fetched since somebody touches it: its address in RAM. */
+export const traceRamFetch = event<[address: number]>('ram_fetch', 'addr:x');
 export const traceDelete = event<[tag: string]>('delvm_begin', 'tag');
 export const traceDeleted = event<[tag: string, bytes: number, error: string]>(
   'delvm_end',

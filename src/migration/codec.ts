@@ -90,7 +90,7 @@ function encodeField(
   const elements = value as ArrayLike<unknown>;
   assert(elements.length === field.count, `${path} has ${field.count} elements`);
   if (type.whole) {
-    for (let i = 0; i < field.count; i++) encodeScalar(field, elements[i], writer, path);
+    for (let i = 0; i < field.count; i++) encodeScalar(field, elements[i], writer, path, i);
     fields.push({ name, type: type.name, size: writer.length - start });
     return;
   }
@@ -100,6 +100,16 @@ function encodeField(
   if (isArray && compress && field.kind === 'u8' && value instanceof Uint8Array) {
     writer.write(value);
     fields.push({ name, array_len: field.count, type: type.name, size: 1 });
+    return;
+  }
+  if (isArray && compress && field.kind !== 'struct') {
+    for (let i = 0; i < field.count; i++) encodeScalar(field, elements[i], writer, path, i);
+    fields.push({
+      name,
+      array_len: field.count,
+      type: type.name,
+      size: (writer.length - start) / field.count,
+    });
     return;
   }
   for (let i = 0; i < field.count; i++) {
@@ -128,26 +138,35 @@ function encodeElement(
   return { ...head, struct: inner, size: writer.length - start };
 }
 
-function encodeScalar(field: Field<unknown>, value: unknown, writer: ByteWriter, path: string): void {
+/** `index`: in the array at `path`. No text is made but of what is wrong: a guest waits for thousands of these. */
+function encodeScalar(
+  field: Field<unknown>,
+  value: unknown,
+  writer: ByteWriter,
+  path: string,
+  index = -1,
+): void {
   if (field.kind === 'bool') {
-    assert(typeof value === 'boolean', `${path} is a boolean`);
+    if (typeof value !== 'boolean') throw new AssertionError(`${elementPath(path, index)} is a boolean`);
     writer.u8(value ? 1 : 0);
     return;
   }
   if (field.kind === 'big64') {
-    assert(typeof value === 'bigint' && value >= 0n && value < 1n << 64n, `${path} is a 64-bit bigint`);
+    if (typeof value !== 'bigint' || value < 0n || value >= 1n << 64n)
+      throw new AssertionError(`${elementPath(path, index)} is a 64-bit bigint`);
     writer.big64(value);
     return;
   }
   const range = RANGES[field.kind];
-  assert(
-    range !== undefined &&
-      Number.isSafeInteger(value) &&
-      (value as number) >= range[0] &&
-      (value as number) <= range[1],
-    `${path} fits ${field.kind}, got ${String(value)}`,
-  );
-  putInteger(field.kind, value as number, writer);
+  const number = value as number;
+  if (range === undefined || !Number.isSafeInteger(number) || number < range[0] || number > range[1]) {
+    throw new AssertionError(`${elementPath(path, index)} fits ${field.kind}, got ${String(value)}`);
+  }
+  putInteger(field.kind, number, writer);
+}
+
+function elementPath(path: string, index: number): string {
+  return index < 0 ? path : `${path}[${index}]`;
 }
 
 /** Smallest and largest value of the integer kinds. A u64 may be negative: see {@link decode}. */
@@ -254,15 +273,23 @@ function decodeField(field: Field<unknown>, reader: ByteReader, current: unknown
   const elements = newArray(field, current);
   const currentElements = current as ArrayLike<unknown> | undefined;
   for (let i = 0; i < field.count; i++) {
-    elements[i] = decodeElement(field, reader, currentElements?.[i], `${path}[${i}]`);
+    elements[i] = decodeElement(field, reader, currentElements?.[i], path, i);
   }
   return elements;
 }
 
-function decodeElement(field: Field<unknown>, reader: ByteReader, current: unknown, path: string): unknown {
+/** `index`: in the array at `path`. */
+function decodeElement(
+  field: Field<unknown>,
+  reader: ByteReader,
+  current: unknown,
+  path: string,
+  index = -1,
+): unknown {
   if (field.kind === 'struct') {
     const inner = field.struct!;
-    return decodeRecord(inner, reader, inner.version, current as Unknown | undefined, path);
+    const here = elementPath(path, index);
+    return decodeRecord(inner, reader, inner.version, current as Unknown | undefined, here);
   }
   const offset = reader.offset;
   const value = getScalar(field.kind, reader);
@@ -271,13 +298,13 @@ function decodeElement(field: Field<unknown>, reader: ByteReader, current: unkno
   const max = le && typeof current === 'number' ? current : field.options.max;
   if ((min !== undefined && Number(value) < min) || (max !== undefined && Number(value) > max)) {
     throw new MigrationError('invalid-format', 'A value in the VM state is out of range', {
-      field: path,
+      field: elementPath(path, index),
       offset,
       expected: `${min ?? '…'} to ${max ?? '…'}`,
       found: value,
     });
   }
-  if (equal) checkEqual(value, current, offset, path);
+  if (equal) checkEqual(value, current, offset, elementPath(path, index));
   return value;
 }
 

@@ -83,8 +83,16 @@ export function isCompressible(field: Field<unknown>): boolean {
 
 /** `countLoadTime` → `count_load_time`. */
 export function snakeCase(property: string): string {
-  return property.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  let name = snakeNames.get(property);
+  if (name === undefined) {
+    name = property.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    snakeNames.set(property, name);
+  }
+  return name;
 }
+
+/** Names of schemas, which are there once and for all. */
+const snakeNames = new Map<string, string>();
 
 /** QEMU's name of a field, without the suffix that makes it unique. */
 export function wireName(property: string, field: Field<unknown>): string {

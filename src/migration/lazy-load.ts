@@ -42,10 +42,12 @@ export async function openSnapshot(
   crc32: Crc32,
   options: LoadVmStateOptions,
 ): Promise<OpenSnapshot | undefined> {
-  if (handle.readSync === undefined) return undefined;
+  const { readSync } = handle;
+  if (readSync === undefined) return undefined;
+  // The guest waits for these few reads, and each turn of the event loop would cost it more than the read.
   const source = {
     sizeBytes: handle.info.vmStateBytes,
-    read: (offset: number, target: Uint8Array) => handle.read(offset, target),
+    read: async (offset: number, target: Uint8Array) => readSync(offset, target),
   };
   let trailer: Trailer | undefined;
   try {
@@ -60,7 +62,7 @@ export async function openSnapshot(
   const { index, tail } = trailer;
   if (!sameGeometry(index.geometry, ramGeometry(machine.ramBlocks, index.geometry.unitBytes)))
     return undefined;
-  if ((await machineTypeOf(handle, index, crc32)) !== machine.machineType) return undefined;
+  if (machineTypeOf(handle, index, crc32) !== machine.machineType) return undefined;
   const start = ramEndBytes(tail);
   if (start < 0) return undefined;
   const offset = tailOffset(index) + start;
@@ -69,13 +71,9 @@ export async function openSnapshot(
 }
 
 /** From the stream's first unit, which must check; undefined if it does not. */
-async function machineTypeOf(
-  handle: VmStateHandle,
-  index: RamIndex,
-  crc32: Crc32,
-): Promise<string | undefined> {
+function machineTypeOf(handle: VmStateHandle, index: RamIndex, crc32: Crc32): string | undefined {
   const unit = new Uint8Array(index.geometry.unitBytes);
-  await handle.read(0, unit);
+  handle.readSync!(0, unit);
   if (crc32(unit) !== index.checksums[0]) return undefined;
   return readHeader(new ByteReader(unit));
 }
@@ -124,6 +122,9 @@ export interface StagedGroup {
   readonly unit: Uint8Array | undefined;
 }
 
+/** As few as these are read at once; more (a screen with millions of pixels) let others have a turn. */
+const GROUPS_NOW = 32;
+
 export async function stageGroups(
   snapshot: OpenSnapshot,
   groups: readonly number[],
@@ -133,13 +134,20 @@ export async function stageGroups(
   const { unitBytes } = index.geometry;
   const staged: StagedGroup[] = [];
   const reads: Promise<void>[] = [];
-  for (const group of groups) {
-    const number = index.unitOfGroup[group]!;
-    const unit = number === 0 ? undefined : new Uint8Array(unitBytes);
-    if (unit !== undefined) reads.push(handle.read(number * unitBytes, unit));
-    staged.push({ ...groupRange(index.geometry, group), unit });
+  const units = groups.map((group) => index.unitOfGroup[group]!).filter((unit) => unit !== 0);
+  const bytes = new Uint8Array(units.length * unitBytes);
+  for (let i = 0, count = 1; i < units.length; i += count) {
+    for (count = 1; units[i + count] === units[i]! + count; ) count++;
+    const target = bytes.subarray(i * unitBytes, (i + count) * unitBytes);
+    if (units.length <= GROUPS_NOW) handle.readSync!(units[i]! * unitBytes, target);
+    else reads.push(handle.read(units[i]! * unitBytes, target));
   }
   await Promise.all(reads);
+  for (let i = 0, used = 0; i < groups.length; i++) {
+    const isZero = index.unitOfGroup[groups[i]!] === 0;
+    const unit = isZero ? undefined : bytes.subarray(used * unitBytes, ++used * unitBytes);
+    staged.push({ ...groupRange(index.geometry, groups[i]!), unit });
+  }
   for (const [i, { unit }] of staged.entries()) {
     if (unit === undefined) continue;
     const number = index.unitOfGroup[groups[i]!]!;

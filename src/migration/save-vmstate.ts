@@ -120,16 +120,26 @@ function encodeTail(machine: MigratableMachine, devicePart: Uint8Array | undefin
   return tail;
 }
 
-/** Device sections, end and description of the machine as it is now; see {@link SaveVmStateOptions.devicePart}. */
-export function encodeDevices(machine: MigratableMachine): Uint8Array {
+/**
+ * Device sections of the machine as it is now. The function returned adds end and description, which need not be made while
+ * the guest stands still; see {@link SaveVmStateOptions.devicePart}.
+ */
+export function encodeDevices(machine: MigratableMachine): () => Uint8Array {
   const writer = new ByteWriter(256 * 1024);
-  writeDevices(writer, machine);
-  return writer.bytes();
+  const descriptions = writeSections(writer, machine);
+  return () => {
+    writeEnd(writer, descriptions);
+    return writer.bytes();
+  };
+}
+
+function writeSections(writer: ByteWriter, machine: MigratableMachine) {
+  for (const device of machine.devices) device.beforeSave?.();
+  return writeDeviceSections(writer, machine.devices, RAM_SECTION_ID + 1);
 }
 
 function writeDevices(writer: ByteWriter, machine: MigratableMachine): void {
-  for (const device of machine.devices) device.beforeSave?.();
-  writeEnd(writer, writeDeviceSections(writer, machine.devices, RAM_SECTION_ID + 1));
+  writeEnd(writer, writeSections(writer, machine));
 }
 
 interface Groups {

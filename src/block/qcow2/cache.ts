@@ -72,6 +72,15 @@ export class TableCache {
     return this.#clean.get(offset)?.table ?? this.#dirty.get(offset) ?? this.#kept.get(offset);
   }
 
+  /** The table at `offset` without waiting, and not kept if it was not here; undefined where the file cannot do that. */
+  getNow(offset: number): Buffer | undefined {
+    const present = this.peek(offset);
+    if (present !== undefined || this.#file.readSync === undefined) return present;
+    const table = Buffer.allocUnsafeSlow(this.#tableBytes);
+    this.#file.readSync(offset, table);
+    return table;
+  }
+
   /** The table at `offset` will be asked for soon. */
   prefetch(offset: number): void {
     // Whoever asks for it hears of a failure.

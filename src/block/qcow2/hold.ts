@@ -4,6 +4,7 @@
  * fails, here or in another image that is held meanwhile. What the old state needs is used for nothing new until then.
  */
 import type { DiskInstant, HeldDisk, SnapshotChange } from '../block-node.ts';
+import { Turns } from '../turns.ts';
 import { freeze, type FrozenDisk, markDirty, thaw, unmarkDirty } from './frozen-disk.ts';
 import type { Qcow2Image } from './image.ts';
 import { editSnapshots } from './snapshots.ts';
@@ -69,16 +70,17 @@ class HeldImage implements HeldDisk {
     const image = this.#image;
     const transaction = await editSnapshots(image, edit);
     this.#isChanged = true;
-    for (const cluster of transaction.freed) {
-      if (image.refcounts.reserved.has(cluster)) continue;
-      image.refcounts.reserved.add(cluster);
+    const { reserved } = image.refcounts;
+    await new Turns().forEach(transaction.freed, (cluster) => {
+      if (reserved.has(cluster)) return;
+      reserved.add(cluster);
       this.#spared.push(cluster);
-    }
+    });
   }
 
   /** There is no way back any more. */
   async finish(): Promise<void> {
-    this.#free();
+    await this.#free();
     if (this.#frozen !== undefined) {
       this.#frozen.forget();
       this.#image.frozen = undefined;
@@ -86,11 +88,12 @@ class HeldImage implements HeldDisk {
     for (const writer of this.#writers) await writer.done();
   }
 
-  #free(): void {
-    for (const cluster of this.#spared) {
-      this.#image.refcounts.reserved.delete(cluster);
-      this.#image.refcounts.freed(cluster);
-    }
+  #free(): Promise<void> {
+    const { refcounts } = this.#image;
+    return new Turns().forEach(this.#spared, (cluster) => {
+      refcounts.reserved.delete(cluster);
+      refcounts.freed(cluster);
+    });
   }
 
   async back(): Promise<void> {
@@ -105,7 +108,7 @@ class HeldImage implements HeldDisk {
     image.refcountCache.clear();
     image.l2Cache.clear();
     image.frozen?.keepTables();
-    this.#free();
+    await this.#free();
     image.refcounts.freed(1);
   }
 }

@@ -5,6 +5,7 @@
  */
 import { MAX_SNAPSHOT_EXTRA, type SnapshotInfo, type SnapshotMeta } from '../block-node.ts';
 import { BlockError } from '../errors.ts';
+import { Turns } from '../turns.ts';
 import { entryIsCopied, setCopied, setEntry } from './be64.ts';
 import { type Extent, setCompressedEntry } from './compressed.ts';
 import { l1EntriesFor } from './header.ts';
@@ -44,11 +45,18 @@ export function findSnapshot(image: Qcow2Image, idOrTag: string): Snapshot {
   });
 }
 
+/** Largest L1 table that is read without letting others have a turn. */
+const MAX_L1_NOW_BYTES = 1 << 20;
+
 /** L1 table of a snapshot, padded to whole sectors and to `entries`. */
 export async function readSnapshotL1(image: Qcow2Image, snapshot: Snapshot, entries = 0): Promise<Buffer> {
   const bytes = snapshot.l1Entries * 8;
   const l1 = Buffer.alloc(l1Bytes(Math.max(snapshot.l1Entries, entries)));
-  if (bytes > 0) await image.file.read(snapshot.l1Offset, l1.subarray(0, bytes));
+  if (bytes === 0) return l1;
+  const { file } = image;
+  // A loadvm waits for it: no turn of the event loop for a few bytes.
+  if (bytes <= MAX_L1_NOW_BYTES && file.readSync) file.readSync(snapshot.l1Offset, l1.subarray(0, bytes));
+  else await file.read(snapshot.l1Offset, l1.subarray(0, bytes));
   return l1;
 }
 
@@ -167,7 +175,8 @@ async function addSnapshot(
   if (frozen === undefined) await shareTables(image, transaction, active, diskEntries, wanted);
   else disk = await shareFrozen(image, transaction, frozen, active, diskEntries, wanted);
   await dropEntries(image, transaction, image.l1, diskEntries, image.header.l1Entries);
-  const l2Tables = vmState === undefined ? [] : buildVmTables(image, vmState);
+  const turns = new Turns();
+  const l2Tables = vmState === undefined ? [] : await buildVmTables(image, vmState, turns);
   const entries = Math.max(diskEntries + l2Tables.length, diskEntries);
   if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
   const l1 = Buffer.alloc(l1Bytes(entries));
@@ -175,6 +184,7 @@ async function addSnapshot(
   // Flags of an active L1 table are nothing for a snapshot's.
   for (let i = 0; i < diskEntries; i++) setCopied(l1, i, false);
   for (const [i, table] of l2Tables.entries()) {
+    await turns.next();
     await transaction.changeEntries(table, 1);
     setEntry(l1, diskEntries + i, await transaction.writeL2(table), 0, 0);
   }
@@ -206,7 +216,7 @@ export function replaceVmState(
     const snapshot = findSnapshot(image, idOrTag);
     const transaction = new Transaction(image);
     const diskEntries = vmStateL1Index(snapshot, image);
-    const tables = buildVmTables(image, vmState);
+    const tables = await buildVmTables(image, vmState, new Turns());
     const entries = diskEntries + tables.length;
     if (entries * 8 > MAX_L1_BYTES) throw tooLarge(image, entries * 8);
     const old = await readSnapshotL1(image, snapshot, diskEntries);
@@ -354,14 +364,21 @@ function putSnapshots(transaction: Transaction, snapshots: readonly Snapshot[]):
 }
 
 /** L2 tables of a VM state. */
-function buildVmTables(image: Qcow2Image, vmState: VmStateClusters): Buffer[] {
+async function buildVmTables(image: Qcow2Image, vmState: VmStateClusters, turns: Turns): Promise<Buffer[]> {
+  const { l2Entries } = image;
+  const { compressed, offsets } = vmState;
   const tables: Buffer[] = [];
-  for (const [index, offset] of vmState.offsets.entries()) {
-    const at = Math.floor(index / image.l2Entries);
-    while (tables.length <= at) tables.push(Buffer.alloc(image.clusterSize));
-    const extent = vmState.compressed.get(index);
-    if (extent !== undefined) setCompressedEntry(image, tables[at]!, index % image.l2Entries, extent);
-    else if (offset !== 0) putEntry(image, tables[at]!, index % image.l2Entries, offset, false, WHOLE);
+  for (let first = 0; first < offsets.length; first += l2Entries) {
+    await turns.next();
+    const table = Buffer.alloc(image.clusterSize);
+    const count = Math.min(l2Entries, offsets.length - first);
+    for (let entry = 0; entry < count; entry++) {
+      const offset = offsets[first + entry]!;
+      const extent = compressed.size === 0 ? undefined : compressed.get(first + entry);
+      if (extent !== undefined) setCompressedEntry(image, table, entry, extent);
+      else if (offset !== 0) putEntry(image, table, entry, offset, false, WHOLE);
+    }
+    tables.push(table);
   }
   return tables;
 }

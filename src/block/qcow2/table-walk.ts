@@ -2,13 +2,12 @@
  * Walks over many L2 tables, as snapshots need them: neighbours in the file come by one request, the next batch is read
  * while this one is worked on, and the cache, which is for the guest's tables, is looked at and left alone.
  */
+import { Turns } from '../turns.ts';
 import type { Qcow2Image } from './image.ts';
 
 /** Read at a time; a second batch is on its way meanwhile, and a third being written. */
 const BATCH_BYTES = 4 * 1024 * 1024;
 const BATCHES = 3;
-/** Work between two looks at the event loop. */
-const SLICE_MS = 8;
 
 export interface WalkedTable {
   /** Its entry in the L1 table. */
@@ -64,16 +63,15 @@ export async function* tablesOf(
     return batch;
   };
   let next = batchAt(0);
-  let since = performance.now();
+  const turns = new Turns();
   try {
     for (let first = 0; first < places.length; first += size) {
       const batch = await next;
       next = batchAt(first + size);
       for (const walked of batch) {
         yield walked;
-        if (performance.now() - since < SLICE_MS) continue;
-        await new Promise((resolve) => setImmediate(resolve));
-        since = performance.now();
+        const turn = turns.next();
+        if (turn !== undefined) await turn;
       }
       if (first + size < places.length) await use.passOn();
     }

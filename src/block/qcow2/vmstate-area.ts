@@ -14,6 +14,7 @@ import {
 } from '../block-node.ts';
 import { canCompress, DeflatePool } from '../deflate-pool.ts';
 import { BlockError } from '../errors.ts';
+import { Turns } from '../turns.ts';
 import { ClusterPacker } from './cluster-packer.ts';
 import { compressedExtent, type Extent, touchedClusters } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
@@ -43,6 +44,12 @@ export async function readVmState(
   await readRange(image, l1, start + offset, target, undefined);
 }
 
+/** Where L2 table `index` of a snapshot's VM state lies, or 0. */
+export function vmStateTableOffset(image: Qcow2Image, snapshot: Snapshot, l1: Buffer, index: number): number {
+  const l1Index = vmStateL1Index(snapshot, image) + index;
+  return l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
+}
+
 /** L2 table `index` of a snapshot's VM state, if there is one. */
 export async function vmStateTable(
   image: Qcow2Image,
@@ -50,8 +57,7 @@ export async function vmStateTable(
   l1: Buffer,
   index: number,
 ): Promise<Buffer | undefined> {
-  const l1Index = vmStateL1Index(snapshot, image) + index;
-  const l2 = l1Index < snapshot.l1Entries ? image.l2Offset(l1, l1Index) : 0;
+  const l2 = vmStateTableOffset(image, snapshot, l1, index);
   return l2 === 0 ? undefined : image.l2Cache.get(l2);
 }
 
@@ -338,10 +344,11 @@ export class Qcow2VmStateWriter implements VmStateWriter {
   async #finish(): Promise<void> {
     this.#state = 'done';
     await this.#pool?.close();
-    for (const cluster of this.#reserved) {
-      this.#image.refcounts.reserved.delete(cluster);
-      this.#image.refcounts.freed(cluster);
-    }
+    const { refcounts } = this.#image;
+    await new Turns().forEach(this.#reserved, (cluster) => {
+      refcounts.reserved.delete(cluster);
+      refcounts.freed(cluster);
+    });
   }
 
   #assertOpen(): void {

@@ -9,9 +9,12 @@ import { compressedExtent, type Extent } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import { readSnapshotL1, snapshotInfo } from './snapshots.ts';
 import type { Snapshot } from './snapshot-table.ts';
-import { dataOffset, readVmState, vmStateTable } from './vmstate-area.ts';
+import { dataOffset, readVmState, vmStateTableOffset } from './vmstate-area.ts';
 
-/** Reads all L2 tables of the VM state. `inGate` runs a read as one of the image's requests. */
+/**
+ * Reads all L2 tables of the VM state, at once where the file can: a loadvm waits for them, and each turn of the event loop
+ * costs more than such a read. `inGate` runs a read as one of the image's requests.
+ */
 export async function openVmState(
   image: Qcow2Image,
   snapshot: Snapshot,
@@ -22,8 +25,9 @@ export async function openVmState(
   const hostOffsets = new Float64Array(clusters);
   const compressed = new Map<number, Extent>();
   for (let first = 0; first < clusters; first += image.l2Entries) {
-    const table = await vmStateTable(image, snapshot, l1, first / image.l2Entries);
-    if (table === undefined) continue;
+    const l2 = vmStateTableOffset(image, snapshot, l1, first / image.l2Entries);
+    if (l2 === 0) continue;
+    const table = image.l2Cache.getNow(l2) ?? (await image.l2Cache.get(l2));
     const count = Math.min(image.l2Entries, clusters - first);
     mapEntries(image, table, hostOffsets.subarray(first, first + count), (entry) => {
       compressed.set(first + entry, compressedExtent(image, table, entry));
