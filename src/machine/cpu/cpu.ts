@@ -385,13 +385,13 @@ export class Cpu extends CpuState {
     this.set(L.EIP, eip);
     const base = this.segBase(L.CS);
     const linear = (base + eip) | 0;
+    const limit = this.segLimit(L.CS) >>> 0;
+    if (eip >>> 0 > limit) return this.#fetchFault(EXC_GP, 0);
     const known = this.get(L.XTLBBASE) + ((linear >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
     if (this.get(known) === (linear & ~0xfff)) {
       this.set(L.PAGELIN, linear & ~0xfff);
       return this.get(known + 4) + ((linear & 0xfff) << L.RECORD_SHIFT);
     }
-    const limit = this.segLimit(L.CS) >>> 0;
-    if (eip >>> 0 > limit) return this.#fetchFault(EXC_GP, 0);
     const user = this.get(L.CPL) === 3 ? 1 : 0;
     const records = this.#codePage(linear, user);
     if (records === 0) return 0;

@@ -68,6 +68,14 @@ export function twoByteOpcodes(cr4: number): Case[] {
     BYTES.flatMap((o) => FORMS.map((m) => one([...prefix, 0x0f, o, m], cr4))),
   );
 }
+/** The maps behind 0F 38 and 0F 3A: SSSE3 and later. */
+export function threeByteOpcodes(cr4: number): Case[] {
+  return PREFIXES.flatMap((prefix) =>
+    [0x38, 0x3a].flatMap((map) =>
+      BYTES.flatMap((o) => [MEMORY, REGISTER].map((m) => one([...prefix, 0x0f, map, o, m], cr4))),
+    ),
+  );
+}
 export function fpuOpcodes(cr4: number): Case[] {
   return [[], [0x66], [0xf0]].flatMap((prefix) =>
     BYTES.slice(0xd8, 0xe0).flatMap((o) =>
