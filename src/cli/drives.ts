@@ -5,7 +5,7 @@ import { type Pair, parseBoolean, parseNumber, parsePairs, parseSize, UsageError
 
 /** qcow2's: sizes of its metadata cache, and what QEMU's has beside and ours needs not. */
 const CACHE_SIZE_KEYS = ['cache-size', 'l2-cache-size', 'refcount-cache-size'];
-const QCOW2_KEYS = [
+export const QCOW2_KEYS = [
   ...CACHE_SIZE_KEYS,
   'l2-cache-entry-size',
   'cache-clean-interval',

@@ -117,6 +117,35 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     run('cp', '-rT', theirs(), ours());
   }
 
+  it('--image-opts', async () => {
+    samples();
+    const a = 'driver=qcow2,file.filename=@a.qcow2';
+    await same('info', '--image-opts', `${a},force-share=on`);
+    await same(
+      'map',
+      '--output=json',
+      '--image-opts',
+      `driver=qcow2,file.driver=file,file.filename=@b.qcow2`,
+    );
+    await same('check', '--image-opts', `${a},lazy-refcounts=on,l2-cache-size=1M`);
+    await same('compare', '--image-opts', a, 'driver=raw,file.filename=@r.raw');
+    await same('convert', '--image-opts', '-O', 'raw', a, '@c.raw');
+    await same('compare', '-f', 'qcow2', '-F', 'raw', '@a.qcow2', '@c.raw');
+    await same('snapshot', '--image-opts', '-c', 'one', a);
+    await same('resize', '--image-opts', a, '12M');
+    await same('info', '-f', 'qcow2', '--image-opts', a);
+    for (const wrong of [
+      '@a.qcow2',
+      'driver=qcow2',
+      'driver=qcow2,file=@a.qcow2',
+      'filename=@a.qcow2',
+      'driver=foo,file.filename=@a.qcow2',
+      `${a},foo=1`,
+    ]) {
+      await same('info', '--image-opts', wrong);
+    }
+  });
+
   it('create', async () => {
     await same('create', '-f', 'qcow2', '@x.qcow2', '10M');
     for (const options of [

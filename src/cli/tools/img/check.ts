@@ -3,6 +3,7 @@ import { openImage } from '../../../block/open.ts';
 import { checkImage, type CheckResult } from '../../../block/qcow2/check.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import {
   cacheOption,
   ImgError,
@@ -20,7 +21,7 @@ const LEAKS = 3;
 const NO_CHECK = 63;
 
 export async function check(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'hf:r:T:qU', ['output=']);
+  const parsed = withImageOpts(parseImgArgs(args, 'hf:r:T:qU', ['image-opts', 'output=']));
   const output = outputOption(parsed);
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');

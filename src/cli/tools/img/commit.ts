@@ -8,6 +8,7 @@ import { UNALLOCATED, ZERO } from '../../../block/qcow2/references.ts';
 import { emptyImage } from '../../../block/qcow2/resize.ts';
 import { truncateRaw } from '../../../block/raw/truncate.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
 
 interface Layer {
@@ -16,7 +17,7 @@ interface Layer {
 }
 
 export async function commit(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'f:ht:b:dpqr:');
+  const parsed = withImageOpts(parseImgArgs(args, 'f:ht:b:dpqr:', ['image-opts']));
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');
   const cache = cacheOption(parsed, 't');

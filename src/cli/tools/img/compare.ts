@@ -3,13 +3,14 @@ import type { BlockNode } from '../../../block/block-node.ts';
 import { BlockError } from '../../../block/errors.ts';
 import { chainExtents } from '../../../block/extents.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
 
 const PIECE_BYTES = 2 * 1024 * 1024;
 const TROUBLE = 2;
 
 export async function compare(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'hf:F:T:pqsU');
+  const parsed = withImageOpts(parseImgArgs(args, 'hf:F:T:pqsU', ['image-opts']), ['f', 'F']);
   const [first, second, ...more] = parsed.names;
   if (first === undefined || second === undefined || more.length > 0) {
     usage('Expecting two image file names');

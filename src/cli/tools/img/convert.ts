@@ -9,6 +9,7 @@ import { snapshotView } from '../../../block/qcow2/snapshot-view.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import type { ToolOutput } from '../tool.ts';
 import { createImage } from './create.ts';
+import { withImageOpts } from './image-opts.ts';
 import {
   cacheOption,
   ImgError,
@@ -29,11 +30,16 @@ interface Source {
 }
 
 export async function convert(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:', [
-    'target-is-zero',
-    'salvage',
-    'target-format:O=',
-  ]);
+  const parsed = withImageOpts(
+    parseImgArgs(args, 'hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:', [
+      'image-opts',
+      'target-is-zero',
+      'salvage',
+      'target-format:O=',
+    ]),
+    ['f'],
+    1,
+  );
   const names = [...parsed.names];
   const target = names.pop();
   if (target === undefined || names.length === 0) throw new ImgError('Must specify image file name');

@@ -32,7 +32,6 @@ export interface Parsed {
 /** What qemu-img has and we have not; refused by name. */
 const REFUSED: Readonly<Record<string, string>> = {
   object: 'a value',
-  'image-opts': '',
   'target-image-opts': '',
 };
 

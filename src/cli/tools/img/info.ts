@@ -4,10 +4,11 @@ import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import { SNAPSHOT_TABLE_HEADER, sizeText, snapshotRow } from '../../../migration/snapshot-table.ts';
 import { imageFacts, type Json } from '../../image-facts.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { openFor, outputOption, parseImgArgs, usage } from './img-args.ts';
 
 export async function info(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'hf:U', ['output=', 'backing-chain']);
+  const parsed = withImageOpts(parseImgArgs(args, 'hf:U', ['image-opts', 'output=', 'backing-chain']));
   const output = outputOption(parsed);
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');

@@ -1,10 +1,13 @@
 /** `img map`: which range of the disk lies where, through the backing chain. */
 import { type ChainExtent, chainExtents } from '../../../block/extents.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { ImgError, openFor, outputOption, parseImgArgs, sizeOption, usage } from './img-args.ts';
 
 export async function map(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'f:s:l:hU', ['output=', 'start-offset:s=', 'max-length:l=']);
+  const parsed = withImageOpts(
+    parseImgArgs(args, 'f:s:l:hU', ['image-opts', 'output=', 'start-offset:s=', 'max-length:l=']),
+  );
   const output = outputOption(parsed);
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');

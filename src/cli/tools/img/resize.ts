@@ -4,6 +4,7 @@ import { truncateRaw } from '../../../block/raw/truncate.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import { preallocateFrom } from '../../../block/qcow2/preallocate.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { ImgError, openFor, parseImgArgs, sizeOf, usage } from './img-args.ts';
 
 export async function resize(args: readonly string[], out: ToolOutput): Promise<number> {
@@ -11,7 +12,7 @@ export async function resize(args: readonly string[], out: ToolOutput): Promise<
   const minus = args.findIndex((word) => /^-[0-9]/.test(word));
   const size = minus >= 0 ? args[minus]! : args.at(-1);
   const rest = minus >= 0 ? args.filter((_word, i) => i !== minus) : args.slice(0, -1);
-  const parsed = parseImgArgs(rest, 'f:hq', ['preallocation=', 'shrink']);
+  const parsed = withImageOpts(parseImgArgs(rest, 'f:hq', ['image-opts', 'preallocation=', 'shrink']));
   const [filename, ...more] = parsed.names;
   if (size === undefined || filename === undefined) usage('Not enough arguments');
   if (more.length > 0) usage('Expecting image file name and size');

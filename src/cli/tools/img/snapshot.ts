@@ -3,10 +3,11 @@ import { supportsSnapshots } from '../../../block/block-node.ts';
 import { BlockError } from '../../../block/errors.ts';
 import { SNAPSHOT_TABLE_HEADER, snapshotRow } from '../../../migration/snapshot-table.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { ImgError, openFor, parseImgArgs, usage } from './img-args.ts';
 
 export async function snapshot(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'la:c:d:hqU');
+  const parsed = withImageOpts(parseImgArgs(args, 'la:c:d:hqU', ['image-opts']));
   const actions = ['l', 'a', 'c', 'd'].filter((letter) => parsed.has(letter));
   if (actions.length > 1) usage("Cannot mix '-l', '-a', '-c', '-d'");
   const [filename, ...more] = parsed.names;

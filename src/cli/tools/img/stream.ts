@@ -12,10 +12,11 @@ import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import { UNALLOCATED } from '../../../block/qcow2/references.ts';
 import { changeBackingFile } from '../../../block/qcow2/rewrite-header.ts';
 import type { ToolOutput } from '../tool.ts';
+import { withImageOpts } from './image-opts.ts';
 import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
 
 export async function stream(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = parseImgArgs(args, 'hf:b:pqt:');
+  const parsed = withImageOpts(parseImgArgs(args, 'hf:b:pqt:', ['image-opts']));
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');
   const node = await openFor(out, filename, {
