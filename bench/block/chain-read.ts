@@ -11,9 +11,11 @@ const piece = Buffer.alloc(PIECE);
 for (let at = 0; at < node.sizeBytes; at += PIECE) await node.read(at, piece);
 const read = performance.now() - start - open;
 const cpu = process.cpuUsage(cpuStart);
+const stridedStart = process.cpuUsage();
 const small = Buffer.alloc(4096);
 for (let at = 0; at < node.sizeBytes; at += 65_536) await node.read(at, small);
 const strided = performance.now() - start - open - read;
+const stridedUsage = process.cpuUsage(stridedStart);
 await node.close();
 console.log(
   JSON.stringify({
@@ -21,6 +23,7 @@ console.log(
     read: read / 1e3,
     readCpu: (cpu.user + cpu.system) / 1e6,
     strided: strided / 1e3,
+    stridedCpu: (stridedUsage.user + stridedUsage.system) / 1e6,
     memory: process.resourceUsage().maxRSS / 1024,
   }),
 );

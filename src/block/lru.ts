@@ -1,4 +1,8 @@
-/** Things of several owners in order of last use, within one budget in bytes; every operation in constant time. */
+/**
+ * Things of several owners within one budget in bytes; those that were not used lately go first. Every operation in constant
+ * time: a use leaves a mark only, for which the thing is passed over once when it is the oldest. To keep the list in order of
+ * use would touch four things at random places in memory at each use, which with many of them costs more than the use.
+ */
 
 export interface LruEntry {
   readonly bytes: number;
@@ -6,7 +10,12 @@ export interface LruEntry {
   evict(): void;
   newer: LruEntry | undefined;
   older: LruEntry | undefined;
+  /** It was used since it was last passed over. */
+  isUsed: boolean;
 }
+
+/** So many are passed over at a time at most. */
+const MAX_PASSED = 16;
 
 export class Lru {
   readonly budgetBytes: number;
@@ -29,8 +38,16 @@ export class Lru {
   add(entry: LruEntry): void {
     this.#usedBytes += entry.bytes;
     this.#link(entry);
+    let passed = 0;
     while (this.#usedBytes > this.budgetBytes && this.#oldest !== entry) {
       const oldest = this.#oldest!;
+      if (oldest.isUsed && passed < MAX_PASSED) {
+        passed++;
+        oldest.isUsed = false;
+        this.#unlink(oldest);
+        this.#link(oldest);
+        continue;
+      }
       this.remove(oldest);
       oldest.evict();
     }
@@ -43,9 +60,7 @@ export class Lru {
 
   /** It was used just now. */
   touch(entry: LruEntry): void {
-    if (this.#newest === entry) return;
-    this.#unlink(entry);
-    this.#link(entry);
+    entry.isUsed = true;
   }
 
   #link(entry: LruEntry): void {

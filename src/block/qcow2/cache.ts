@@ -1,6 +1,6 @@
 /**
- * Metadata tables of one cluster each (L2 tables, refcount blocks), found by hash; clean ones are evicted least recently
- * used first, within a budget that all images of a chain share. Dirty tables stay until they are written: what may be
+ * Metadata tables of one cluster each (L2 tables, refcount blocks), found by hash; clean ones are evicted, those not used
+ * lately first, within a budget that all images of a chain share. Dirty tables stay until they are written: what may be
  * written when is the owner's business (`image.ts`).
  */
 import type { BlockFile } from '../file.ts';
@@ -11,6 +11,7 @@ class CleanTable implements LruEntry {
   readonly table: Buffer;
   newer: LruEntry | undefined;
   older: LruEntry | undefined;
+  isUsed = false;
   readonly #offset: number;
   readonly #owner: Map<number, CleanTable>;
 
@@ -147,7 +148,7 @@ export class TableCache {
   }
 
   #forget(offset: number): void {
-    this.#dirty.delete(offset);
+    if (this.#dirty.size > 0) this.#dirty.delete(offset);
     const clean = this.#clean.get(offset);
     if (clean === undefined) return;
     this.#clean.delete(offset);
