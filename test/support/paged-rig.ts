@@ -79,13 +79,13 @@ export class PagedRig {
     c.set(L.CR2, 0);
     c.faultVector = -1;
     let first = -1;
-    const raise = c.raise;
-    c.raise = (vector, error) => {
+    const noteFault = c.noteFault;
+    c.noteFault = (vector, error) => {
       if (first < 0) first = vector;
-      return raise.call(c, vector, error);
+      noteFault.call(c, vector, error);
     };
     c.run(1);
-    c.raise = raise;
+    c.noteFault = noteFault;
     c.tripleFault = false;
     if (first < 0) expect(c.get(L.EIP)).toBe(at + hex.length / 2);
     return first;

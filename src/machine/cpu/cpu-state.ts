@@ -140,6 +140,12 @@ export class CpuState {
   /** Shutdown: a fault while delivering a double fault. The machine resets or stops. */
   tripleFault = false;
   #model: CpuModel = CPU_MODELS.pentium3;
+  /**
+   * Addresses of the TLB entries that were filled since the last flush and are not global: what a write to CR3 drops. More than
+   * fit (`localCount`): it drops everything.
+   */
+  readonly localEntries = new Int32Array(1024);
+  localCount = 0;
   /** Current instruction: its record, its EIP, and the EIP behind it. Valid during a cold operation. */
   rec = 0;
   eip = 0;
@@ -195,9 +201,13 @@ export class CpuState {
 
   /** Raises a fault with an error code (or -1 for none). Never returns. */
   raise(vector: number, error = -1): never {
+    this.noteFault(vector, error);
+    throw FAULT;
+  }
+  /** Records a fault that the caller reports by what it returns: throwing costs more than a page walk. */
+  noteFault(vector: number, error: number): void {
     this.faultVector = vector;
     this.faultError = error;
-    throw FAULT;
   }
   raiseUd(): never {
     return this.raise(EXC_UD);

@@ -9,7 +9,7 @@ import { type CpuBus, CpuState, EXC_GP, FAULT, NEXT } from './cpu-state.ts';
 import { type Decoded, decode, newDecoded } from './decoder.ts';
 import { disassemble, disassemblyLine } from './disassemble.ts';
 import { FLAG_IF, FLAG_RF, FLAG_TF } from './eflags.ts';
-import { HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
+import { HANDLER_COLD, HANDLER_CROSS, HANDLER_END } from './generate/interpreter.ts';
 import { HandlerIndex } from './handler-index.ts';
 import type { Watchpoint } from './host-breakpoints.ts';
 import { Jit } from './jit/jit.ts';
@@ -17,6 +17,8 @@ import * as L from './layout.ts';
 import {
   checkAlignment,
   dropWriteTags,
+  hostForRead,
+  hostForWrite,
   noteWatched,
   probeRead,
   probeWrite,
@@ -29,9 +31,9 @@ import {
   writeLinear32,
   writeLinear8,
 } from './linear.ts';
-import { flushTlb } from './mode.ts';
+import { flushTlb, noteLocal } from './mode.ts';
 import { segmentCheck } from './operands.ts';
-import { translate, translation } from './paging.ts';
+import { translate, translation, tryTranslate } from './paging.ts';
 import { RecordPool } from './records.ts';
 import { debugActive, debugCodeMatch, debugDataMatch, deliverDebugTrap } from './system/debug.ts';
 import { INHIBIT_ALL } from './system/attention.ts';
@@ -44,8 +46,8 @@ export const REQUEST_NMI = 0x200;
 
 const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber));
 
-/** Instructions between two looks at where the time goes (Jit.sample). */
-const SAMPLE_INSTRUCTIONS = 8192;
+/** The code TLBs of the general modes. */
+const XTLB_GENERAL = L.XTLB + 2 * L.XTLB_BYTES;
 
 /** What is known of an instruction that lies in two pages. */
 interface Crossing {
@@ -69,6 +71,8 @@ export class Cpu extends CpuState {
   readonly #decoded: Decoded = newDecoded();
   /** By record. */
   readonly #crossings = new Map<number, Crossing>();
+  /** By records of a page: those before it whose instruction reaches into it, and that generated code takes on its own. */
+  readonly #crossingInto = new Map<number, number[]>();
   readonly #crossBytes = new Uint8Array(32);
   /** Interrupt acknowledge: gives the vector, or -1 if the request went away. Set by the board. */
   acknowledge: () => number = () => -1;
@@ -78,12 +82,17 @@ export class Cpu extends CpuState {
   /** Budget of the slice being run, and what was taken from it to end it early. */
   #sliceBudget = 0;
   #taken = 0;
+  /** Instruction count at which the JIT looks where the CPU is. */
+  #nextSample = 0;
   #running = false;
   /** run() is to return before its budget is used up. */
   #returnRequested = false;
   /** Code segment for which the code TLBs of the general modes were filled. */
   #codeBase = 0;
   #codeLimit = 0;
+  /** Entries of those that were filled since; more than fit: all are dropped. */
+  readonly #generalSlots = new Int32Array(64);
+  #generalCount = 0;
   /** The instruction just run was INT n or the like: TF does not trap behind it. */
   #softInterrupt = false;
 
@@ -115,6 +124,7 @@ export class Cpu extends CpuState {
     this.records.onInvalidate = (records, forget) => {
       if (forget) this.jit.forgetPage(records);
       else this.jit.invalidatePage(records);
+      this.#forgetCrossings(records);
     };
     for (let k = 0; k < 16; k++) this.set(L.END_RECORDS + k * L.RECORD_BYTES, HANDLER_END);
     this.i32.fill(L.TLB_INVALID, L.TLB_NONE >> 2, (L.TLB_NONE + L.TLB_ENTRIES * 16) >> 2);
@@ -150,6 +160,7 @@ export class Cpu extends CpuState {
     this.#codeBase = this.segBase(L.CS);
     this.#codeLimit = this.segLimit(L.CS);
     this.#crossings.clear();
+    this.#crossingInto.clear();
     this.records.clear();
     flushTlb(this);
   }
@@ -244,7 +255,14 @@ export class Cpu extends CpuState {
     }
     const rec = this.#enter(this.get(L.EIP));
     if (rec !== 0) {
-      this.#runFrom(rec, inhibited ? 1 : Math.min(left, SAMPLE_INSTRUCTIONS));
+      const toSample = this.#nextSample - this.#executed;
+      if (toSample > 0 && toSample <= this.jit.period) {
+        this.#runFrom(rec, inhibited ? 1 : Math.min(left, toSample));
+        return;
+      }
+      this.#nextSample = this.#executed + this.jit.period;
+      this.jit.sample(rec);
+      this.#runFrom(rec, inhibited ? 1 : Math.min(left, this.jit.period));
       return;
     }
     this.#executed++; // A fetch that faults counts, so that a fault loop ends the budget.
@@ -268,7 +286,6 @@ export class Cpu extends CpuState {
     this.#executed += budget - this.#taken - this.get(L.ICNT);
     if (end !== 0) {
       this.set(L.EIP, this.#eipOf(end));
-      this.jit.sample(end);
       return false;
     }
     if (this.get(L.EXIT_REASON) === L.EXIT_LOOK) return false;
@@ -295,8 +312,10 @@ export class Cpu extends CpuState {
     if (base === this.#codeBase && limit === this.#codeLimit) return;
     this.#codeBase = base;
     this.#codeLimit = limit;
-    const general = L.XTLB + 2 * L.XTLB_BYTES;
-    this.i32.fill(L.TLB_INVALID, general >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
+    if (this.#generalCount > this.#generalSlots.length) {
+      this.i32.fill(L.TLB_INVALID, XTLB_GENERAL >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
+    } else for (let i = 0; i < this.#generalCount; i++) this.set(this.#generalSlots[i]!, L.TLB_INVALID);
+    this.#generalCount = 0;
   }
 
   /** CS ends inside the page that EIP is in: each instruction's end must be checked. */
@@ -392,26 +411,31 @@ export class Cpu extends CpuState {
       this.set(L.PAGELIN, linear & ~0xfff);
       return this.get(known + 4) + ((linear & 0xfff) << L.RECORD_SHIFT);
     }
+    const page = linear & ~0xfff;
     const user = this.get(L.CPL) === 3 ? 1 : 0;
     const records = this.#codePage(linear, user);
     if (records === 0) return 0;
-    const page = linear & ~0xfff;
     this.set(L.PAGELIN, page);
     const wholePage = (eip >>> 0) + (0xfff - (linear & 0xfff)) <= limit;
     if (wholePage && !(this.breakpoints.codeArmed && this.breakpoints.inPage(linear))) {
       this.set(known, page);
       this.set(known + 4, records);
+      if (!translation.global) noteLocal(this, known);
+      if (known >= XTLB_GENERAL) this.#noteGeneral(known);
     }
     return records + ((linear & 0xfff) << L.RECORD_SHIFT);
   }
 
+  /** Notes that an entry holds for this code segment only. */
+  #noteGeneral(slot: number): void {
+    if (this.#generalCount < this.#generalSlots.length) this.#generalSlots[this.#generalCount] = slot;
+    this.#generalCount++;
+  }
+
   /** Records of the page at a linear address; 0: page fault recorded, or nothing there to execute. */
   #codePage(linear: number, user: number, pinned = 0): number {
-    let physical: number;
-    try {
-      physical = translate(this, linear, 0, user);
-    } catch (error) {
-      if (error !== FAULT) throw error;
+    const physical = tryTranslate(this, linear, 0, user);
+    if (physical < 0) {
       this.set(L.EXIT_REASON, L.EXIT_FAULT);
       return 0;
     }
@@ -518,7 +542,25 @@ export class Cpu extends CpuState {
     this.records.noteDecoded(second, Math.max(1, d.length - inPage));
     const crossing: Crossing = { second, version: this.records.version(second), handler, length: d.length };
     this.#crossings.set(rec, crossing);
+    // Flat code has no limit to look at, and cold operations need R_ORIG for themselves.
+    if (this.get(L.MODE) === L.MODE_F32 && handler !== HANDLER_COLD) {
+      this.u16[(rec + L.R_UNIT_BLOCK) >> 1] = ((second - L.RECORDS) >>> 17) + 1;
+      this.u16[(rec + L.R_ORIG) >> 1] = handler;
+      const list = this.#crossingInto.get(second);
+      if (list === undefined) this.#crossingInto.set(second, [rec]);
+      else list.push(rec);
+    }
     return crossing;
+  }
+
+  /** Code of these records' page changed, or they are about to serve another: what reaches into it must be looked at again. */
+  #forgetCrossings(second: number): void {
+    const list = this.#crossingInto.get(second);
+    if (list === undefined) return;
+    this.#crossingInto.delete(second);
+    for (const rec of list) {
+      if (this.u16[(rec + L.R_HANDLER) >> 1] === HANDLER_CROSS) this.u16[(rec + L.R_UNIT_BLOCK) >> 1] = 0;
+    }
   }
 
   // ---- what generated code calls
@@ -601,6 +643,12 @@ export class Cpu extends CpuState {
   /** Where an operand can be read: its place in memory, or BOUNCE with a copy; 0: fault. */
   #read(linear: number, bits: number): number {
     const user = this.#user();
+    const host = hostForRead(this, linear, bits >> 3, user);
+    if (host > 0) return host;
+    if (host < 0) {
+      this.#faultExit();
+      return 0;
+    }
     try {
       checkAlignment(this, linear, bits / 8);
       if ((linear & 0xfff) + bits / 8 <= 0x1000) {
@@ -626,6 +674,18 @@ export class Cpu extends CpuState {
 
   /** 0 done, 1 fault. 64 and 128 bits are in BOUNCE. */
   #write(linear: number, bits: number, value: number): number {
+    const host = hostForWrite(this, linear, bits >> 3, this.#user());
+    if (host > 0) {
+      if (bits === 32) this.view.setInt32(host, value, true);
+      else if (bits === 8) this.u8[host] = value;
+      else if (bits === 16) this.view.setInt16(host, value, true);
+      else this.u8.copyWithin(host, L.BOUNCE, L.BOUNCE + (bits >> 3));
+      return 0;
+    }
+    if (host < 0) {
+      this.#faultExit();
+      return 1;
+    }
     try {
       checkAlignment(this, linear, bits / 8);
       if (bits > 32) {
@@ -648,6 +708,12 @@ export class Cpu extends CpuState {
   #modify(linear: number, bits: number): number {
     const user = this.#user();
     const bytes = bits / 8;
+    const host = hostForWrite(this, linear, bytes, user);
+    if (host > 0) return host;
+    if (host < 0) {
+      this.#faultExit();
+      return 0;
+    }
     try {
       checkAlignment(this, linear, bytes);
       const physical = translate(this, linear, 1, user);

@@ -9,7 +9,7 @@ import {
   handlerKey,
   type InterpreterModule,
   isGeneralOperation,
-  isSimd,
+  isNumbered,
   sizeOf,
 } from './generate/interpreter.ts';
 import { INTERPRETER_IMAGE } from './generate/interpreter-image.ts';
@@ -23,7 +23,8 @@ import { FEATURE_CMOV } from './system/cpu-models.ts';
 /** Per definition: what filling a record needs, worked out once. */
 interface Plan {
   readonly generated: boolean;
-  readonly simd: boolean;
+  readonly numbered: boolean;
+  readonly segmentLoad: boolean;
   readonly fixedSize: number;
   readonly formRegister: string;
   readonly formMemory: string;
@@ -42,6 +43,12 @@ function fromBase64(text: string): Uint8Array {
 }
 
 const VARIANTS = ['', 'x', 'f', 'g'];
+
+/** A load of ES, DS, FS or GS that generated code may do: SS holds interrupts back and decides the stack's size. */
+function isFlatLoad(c: CpuState, d: Decoded): boolean {
+  const pops16 = d.definition!.operation === 'pop_sreg' && d.operandSize === 16;
+  return c.get(L.MODE) === L.MODE_F32 && d.reg !== L.SS && d.reg !== L.CS && !pops16;
+}
 
 export class HandlerIndex {
   readonly module: WebAssembly.Module;
@@ -63,7 +70,8 @@ export class HandlerIndex {
     const base = definition.operation;
     const plan: Plan = {
       generated: SEMANTICS[base] !== undefined,
-      simd: isSimd(definition),
+      numbered: isNumbered(definition),
+      segmentLoad: base === 'mov_to_sreg' || base === 'pop_sreg',
       fixedSize: sizeOf(definition),
       formRegister: formOf(definition, false),
       formMemory: formOf(definition, true),
@@ -138,7 +146,7 @@ export class HandlerIndex {
     }
     this.#memoryOperand(c, rec, d);
     const plan = this.#plan(definition);
-    if (!plan.generated || plan.simd) {
+    if (!plan.generated || plan.numbered) {
       c.u16[(rec + L.R_R1) >> 1] = d.rm;
       c.u16[(rec + L.R_R2) >> 1] = d.reg;
     }
@@ -155,7 +163,11 @@ export class HandlerIndex {
       this.#cold(c, rec, coldOperationNumber(definition.operation));
       return;
     }
-    if (plan.simd) {
+    if (plan.segmentLoad && !isFlatLoad(c, d)) {
+      this.#cold(c, rec, coldNumber(definition.operation));
+      return;
+    }
+    if (plan.numbered) {
       const variant = d.memory ? (this.#isGeneral(c, d) ? 3 : 1) : 0;
       c.set(rec + L.R_HANDLER, this.#handler(definition, plan, 32, d.memory, variant, 0));
       return;

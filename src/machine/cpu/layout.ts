@@ -130,8 +130,8 @@ export const TLB_ENTRIES = 1024;
 export const TLB_INVALID = 1;
 
 /** Code TLBs, one for each mode and privilege: 8-byte entries {tag, record page}. */
-export const XTLB = 0x18000;
-export const XTLB_ENTRIES = 256;
+export const XTLB = 0x40000;
+export const XTLB_ENTRIES = 1024;
 export const XTLB_BYTES = XTLB_ENTRIES * 8;
 export const XTLB_SETS = RECORD_SETS;
 

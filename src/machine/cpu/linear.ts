@@ -6,8 +6,11 @@
 import { PAGE_READ, PAGE_WRITE } from '../memory.ts';
 import { type CpuState, EXC_AC } from './cpu-state.ts';
 import * as L from './layout.ts';
-import { translate, translation } from './paging.ts';
+import { noteLocal } from './mode.ts';
+import { translate, translation, tryTranslate } from './paging.ts';
 import { debugActive, debugDataMatch } from './system/debug.ts';
+
+const PAGE_PLAIN = PAGE_READ | PAGE_WRITE;
 
 function slot(linear: number, user: number): number {
   return (user !== 0 ? L.TLB_USER : L.TLB_SUPER) + ((linear >>> 12) & (L.TLB_ENTRIES - 1)) * 16;
@@ -24,6 +27,12 @@ export function walkAndFill(c: CpuState, linear: number, write: number, user: nu
   c.mem.ensurePresent((entry & ~0xfff) >>> 0);
   // While a breakpoint is armed every access takes the slow path, where it is looked at.
   if (debugActive(c) || (c.breakpoints.dataArmed && c.breakpoints.watchesPage(linear))) return physical;
+  fill(c, linear, entry, user);
+  return physical;
+}
+
+/** Fills the TLB with what the walk just done found: plain memory that is there, `entry` of the page map. */
+function fill(c: CpuState, linear: number, entry: number, user: number): void {
   const address = (entry & ~0xfff) >>> 0;
   const at = slot(linear, user);
   const tag = linear & ~0xfff;
@@ -31,7 +40,43 @@ export function walkAndFill(c: CpuState, linear: number, write: number, user: nu
   c.set(at, tag);
   c.set(at + 4, fast ? tag : L.TLB_INVALID);
   c.set(at + 8, (address - tag) | 0);
-  return physical;
+  if (!translation.global) noteLocal(c, at);
+}
+
+/** A breakpoint may be met, alignment is checked, or the operand lies in two pages: the fast paths below do not apply. */
+function isSpecial(c: CpuState, linear: number, bytes: number): boolean {
+  return (
+    (linear & 0xfff) + bytes > 0x1000 ||
+    c.get(L.TLBBASE) === L.TLB_NONE ||
+    c.breakpoints.dataArmed ||
+    debugActive(c)
+  );
+}
+
+/** A TLB miss of generated code: where an operand can be read; -1: #PF, noted; 0: the slow path must do it. */
+export function hostForRead(c: CpuState, linear: number, bytes: number, user: number): number {
+  if (isSpecial(c, linear, bytes)) return 0;
+  const physical = tryTranslate(c, linear, 0, user);
+  if (physical < 0) return -1;
+  const entry = c.mem.pageMap[physical >>> 12]!;
+  if ((entry & PAGE_READ) === 0) return 0;
+  c.mem.ensurePresent((entry & ~0xfff) >>> 0);
+  fill(c, linear, entry, user);
+  return ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
+}
+
+/** The same for a write, or a read that a write follows: guards have been told of it. */
+export function hostForWrite(c: CpuState, linear: number, bytes: number, user: number): number {
+  if (isSpecial(c, linear, bytes)) return 0;
+  const physical = tryTranslate(c, linear, 1, user);
+  if (physical < 0) return -1;
+  const entry = c.mem.pageMap[physical >>> 12]!;
+  if ((entry & PAGE_PLAIN) !== PAGE_PLAIN) return 0;
+  const host = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
+  c.mem.noteWrite(host, bytes);
+  c.mem.ensurePresent((entry & ~0xfff) >>> 0);
+  fill(c, linear, entry, user);
+  return host;
 }
 
 /** Drops write tags that may lead to a page whose guard was just raised. Cheap enough to drop all. */

@@ -103,8 +103,30 @@ export function updateAll(c: CpuState): void {
   updateMode(c);
 }
 
+/** Notes that the TLB entry at `at`, data or code, was filled with a translation that does not outlive a write to CR3. */
+export function noteLocal(c: CpuState, at: number): void {
+  if (c.localCount < c.localEntries.length) c.localEntries[c.localCount] = at;
+  c.localCount++;
+}
+
+/** Drops the translations that are not global (MOV CR3). */
+export function flushLocal(c: CpuState): void {
+  if (c.localCount > c.localEntries.length) {
+    flushTlb(c);
+    return;
+  }
+  for (let i = 0; i < c.localCount; i++) {
+    const at = c.localEntries[i]!;
+    c.set(at, L.TLB_INVALID);
+    // The write tag; that of a code TLB's entry is its record page, which nobody looks at behind a tag that does not match.
+    c.set(at + 4, L.TLB_INVALID);
+  }
+  c.localCount = 0;
+}
+
 /** Drops all translations, data and code. */
 export function flushTlb(c: CpuState): void {
+  c.localCount = 0;
   c.i32.fill(L.TLB_INVALID, L.TLB_SUPER >> 2, (L.TLB_USER + L.TLB_ENTRIES * 16) >> 2);
   c.i32.fill(L.TLB_INVALID, L.XTLB >> 2, (L.XTLB + L.XTLB_SETS * L.XTLB_BYTES) >> 2);
 }

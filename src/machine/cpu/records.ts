@@ -71,9 +71,15 @@ export class RecordPool {
       this.onDrop();
     }
     const address = L.RECORDS + index * L.RECORD_PAGE_BYTES;
-    this.#i32.fill(0, address >> 2, (address + L.RECORD_PAGE_BYTES) >> 2);
+    // Nothing was written behind granules that were never decoded, marks of jumps to them excepted.
+    const granules = this.#granules.subarray(index * GRANULES, (index + 1) * GRANULES);
+    for (let g = 0; g < GRANULES; g++) {
+      const from = address + ((g << GRANULE_SHIFT) << L.RECORD_SHIFT);
+      const bytes = (1 << GRANULE_SHIFT) << L.RECORD_SHIFT;
+      if (granules[g] !== 0) this.#i32.fill(0, from >> 2, (from + bytes) >> 2);
+    }
+    granules.fill(0);
     this.#owner[index] = key;
-    this.#granules.fill(0, index * GRANULES, (index + 1) * GRANULES);
     this.#writes[index] = 0;
     this.#records[key] = address;
     const guard = this.#mem.guard[page]!;

@@ -111,6 +111,9 @@ export class Dynamic extends Emitter {
   vectorRegister(field: 'reg' | 'rm', base: number): Node {
     return this.let(this.add(this.shl(this.#field(field), constant(4)), constant(base)));
   }
+  segmentOperand(): Node {
+    return this.let(this.add(this.shl(this.#field('reg'), constant(5)), constant(L.SEGS)));
+  }
   generalRegister(field: 'reg' | 'rm'): Node {
     return load('ld32', this.shl(this.#field(field), constant(3)), L.REGS);
   }
@@ -246,6 +249,14 @@ export class Dynamic extends Emitter {
     );
     this.out.store(8, rec, L.R_HEAT, constant(1));
     return rec;
+  }
+
+  /** Records of the page behind the current one, or 0 if the code TLB does not know it. */
+  pageBehind(): Node {
+    const linear = this.let(this.#pageLinear(constant(0x1000)));
+    const offset = this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3));
+    const slot = this.let(this.add(offset, this.state(L.XTLBBASE)));
+    return this.sel(this.eq(load('ld32', slot, 0), linear), load('ld32', slot, 4), constant(0));
   }
 
   /** The record behind the last instruction of a page: goes on in the next page. Not an instruction. */

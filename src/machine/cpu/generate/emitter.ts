@@ -115,6 +115,8 @@ export abstract class Emitter extends Values {
   /** The 32-bit general register there. */
   abstract generalRegister(field: 'reg' | 'rm'): Node;
   abstract setGeneralRegister(field: 'reg' | 'rm', v: Node): void;
+  /** Address of the segment cache that the reg field names. */
+  abstract segmentOperand(): Node;
   /** Number in the r/m field: i of ST(i). */
   abstract rmNumber(): Node;
   /** EIP of the instruction itself. */

@@ -20,6 +20,8 @@ export const HANDLER_COLD = 1;
 export const HANDLER_CROSS = 2;
 export const HANDLER_END = 3;
 export const FIXED_HANDLERS = 4;
+/** What a compiled unit returns that has jumped out of its page, to an EIP whose page the code TLB does not know. */
+export const UNIT_LOOKUP = 2;
 /** Compiled units that may live at once; V8 ends the process near 30,000 modules. */
 export const MAX_UNITS = 6000;
 
@@ -71,14 +73,16 @@ export function formOf(definition: Definition, memory: boolean): string {
   return form;
 }
 
-/** MMX and SSE: records hold register numbers as those of cold operations do, so that these can take over. */
-export function isSimd(definition: Definition): boolean {
-  return definition.operation === 'movnti' || definition.operands.some((o) => /^[PQVWNU]/.test(o));
+const NUMBERED = new Set(['movnti', 'mov_to_sreg', 'pop_sreg']);
+
+/** MMX, SSE, loads of segments: records hold register numbers as those of cold operations do, so that these can take over. */
+export function isNumbered(definition: Definition): boolean {
+  return NUMBERED.has(definition.operation) || definition.operands.some((o) => /^[PQVWNU]/.test(o));
 }
 
 /** Size in bits: 0 for "by operand size". */
 export function sizeOf(definition: Definition): number {
-  if (isSimd(definition)) return 32;
+  if (isNumbered(definition)) return 32;
   const letter = definition.implied !== '' ? definition.implied : definition.operands[0]?.slice(-1);
   const first = definition.operands[0];
   if (definition.implied === '' && (first === 'AL' || first === 'CL')) return 8;
@@ -127,7 +131,7 @@ export function operationNames(definition: Definition): string[] {
 function shapes(definition: Definition, operation: string, size: number): Shape[] {
   const plain = { size, indexed: false, general: false, far: false };
   const result: Shape[] = [];
-  const simd = isSimd(definition);
+  const numbered = isNumbered(definition);
   const hasRm = definition.operands.some((o) => 'EWQ'.includes(o[0]!) && !SEGMENT_REGISTER.test(o));
   const hasMemory = hasRm || definition.operands.some((o) => o[0] === 'M' || o[0] === 'O');
   if (hasRm || !hasMemory) {
@@ -143,8 +147,8 @@ function shapes(definition: Definition, operation: string, size: number): Shape[
   if (hasMemory) {
     const form = formOf(definition, true);
     result.push({ ...plain, form, general: true });
-    if (!simd) result.push({ ...plain, form });
-    if (simd || definition.operands.some((o) => o[0] === 'E' || o[0] === 'M')) {
+    if (!numbered) result.push({ ...plain, form });
+    if (numbered || definition.operands.some((o) => o[0] === 'E' || o[0] === 'M')) {
       result.push({ ...plain, form, indexed: true });
     }
   }
@@ -301,6 +305,13 @@ function writeCase(
     out.if(dynamic.eqz(rec), () => dynamic.fault());
     next(rec);
   } else if (i === HANDLER_CROSS) {
+    // Known, if the page behind is the one that it was decoded with.
+    const second = load('ld16u', REC, L.R_UNIT_BLOCK);
+    out.if(second, () => {
+      const known = dynamic.add(dynamic.shl(second, constant(17)), constant(L.RECORDS - L.RECORD_PAGE_BYTES));
+      out.set(NUMBER, load('ld16u', REC, L.R_ORIG));
+      out.if(dynamic.eq(dynamic.pageBehind(), known), redispatch);
+    });
     out.set(NUMBER, dynamic.slow('cross', REC));
     out.if(NUMBER, redispatch);
     dynamic.fault();
@@ -324,15 +335,21 @@ function writeCase(
       out.rawLocal(rec);
       out.if(dynamic.eqz(rec), () => out.return(constant(0)));
       out.set(COUNT, load('ld32', constant(L.ICNT), 0));
-      // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
-      out.if(binary('and', rec, constant(1)), () => {
-        out.set(REC, binary('sub', rec, constant(1)));
-        out.if(binary('les', COUNT, constant(0)), () => out.return(REC));
-        out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
-        out.if(binary('geu', NUMBER, constant(unitBase)), () => {
-          out.set(NUMBER, load('ld16u', REC, L.R_ORIG));
+      out.if(binary('and', rec, constant(3)), () => {
+        // A compiled unit that cannot carry on marks the record: its instruction is interpreted once.
+        out.if(binary('and', rec, constant(1)), () => {
+          out.set(REC, binary('sub', rec, constant(1)));
+          out.if(binary('les', COUNT, constant(0)), () => out.return(REC));
+          out.set(NUMBER, load('ld16u', REC, L.R_HANDLER));
+          out.if(binary('geu', NUMBER, constant(unitBase)), () => {
+            out.set(NUMBER, load('ld16u', REC, L.R_ORIG));
+          });
+          redispatch();
         });
-        redispatch();
+        // UNIT_LOOKUP: it jumped to EIP, which the code TLB does not know.
+        out.set(rec, dynamic.slow('lookup', load('ld32', constant(L.EIP), 0)));
+        out.if(dynamic.eqz(rec), () => dynamic.fault());
+        out.store(8, rec, L.R_HEAT, constant(1));
       });
       out.set(REC, rec);
       out.set(COUNT, binary('sub', COUNT, constant(1)));

@@ -45,6 +45,8 @@ export interface JitStatistics {
 
 export class Jit {
   enabled = true;
+  /** Instructions between two looks at where the CPU is. */
+  period = 8192;
   readonly statistics: JitStatistics = {
     units: 0,
     instructions: 0,

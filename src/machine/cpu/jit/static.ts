@@ -10,6 +10,7 @@ import type { CpuState } from '../cpu-state.ts';
 import { Emitter, LOADS } from '../generate/emitter.ts';
 import type { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
+import { UNIT_LOOKUP } from '../generate/interpreter.ts';
 import { SEMANTICS } from '../generate/semantics/index.ts';
 import { type X87Function, x87FunctionIndex } from '../generate/x87/functions.ts';
 import * as L from '../layout.ts';
@@ -164,6 +165,9 @@ export class Static extends Emitter {
   vectorRegister(field: 'reg' | 'rm', base: number): Node {
     return constant(base + this.#fieldNumber(field) * 16);
   }
+  segmentOperand(): Node {
+    return constant(L.SEGS + this.#fieldNumber('reg') * L.SEG_STRIDE);
+  }
   generalRegister(field: 'reg' | 'rm'): Node {
     return this.reg(this.#fieldNumber(field));
   }
@@ -309,19 +313,16 @@ export class Static extends Emitter {
   /** Looks the target's record up; stays inside if it is an entry of this unit. */
   #leavePage(target: Node): void {
     const linear = this.let(target);
-    const slot = this.let(
-      this.add(
-        this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3)),
-        this.state(L.XTLBBASE),
-      ),
-    );
+    const slot = this.let(this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3)));
+    // Units are flat code of one privilege.
+    const xtlb = L.XTLB + (L.MODE_F32 * 2 + (this.#frame.tlb === L.TLB_USER ? 1 : 0)) * L.XTLB_BYTES;
     const page = this.let(this.and(linear, constant(~0xfff)));
     const inPage = this.shl(this.and(linear, constant(0xfff)), constant(L.RECORD_SHIFT));
-    const rec = this.let(this.add(load('ld32', slot, 4), inPage));
-    this.out.if(this.ne(load('ld32', slot, 0), page), () => {
-      // Not in the code TLB: the instruction is done, EIP is the target; the run loop looks it up.
+    const rec = this.let(this.add(load('ld32', slot, xtlb + 4), inPage));
+    this.out.if(this.ne(load('ld32', slot, xtlb), page), () => {
+      // Not in the code TLB: the instruction is done, EIP is the target; the interpreter looks it up.
       this.setState(L.EIP, linear);
-      this.out.set(local(LOCAL_NEXT), constant(0));
+      this.out.set(local(LOCAL_NEXT), constant(UNIT_LOOKUP));
       this.#frame.exit();
     });
     this.setState(L.PAGELIN, page);

@@ -24,7 +24,7 @@ import {
   NEXT,
 } from '../cpu-state.ts';
 import * as L from '../layout.ts';
-import { flushTlb, flushTlbPage, updateAll } from '../mode.ts';
+import { flushLocal, flushTlb, flushTlbPage, updateAll } from '../mode.ts';
 import {
   memoryOffset,
   memorySegment,
@@ -80,11 +80,11 @@ export function setCr0(c: CpuState, value: number): void {
   if ((changed & CR0_PE) !== 0) updateAll(c);
 }
 
-/** Writes CR3 and drops all translations. */
+/** Writes CR3 and drops all translations but those of global pages. SDM 3A, 4.10.4.1. */
 export function setCr3(c: CpuState, value: number): void {
   if ((c.get(L.CR0) & CR0_PG) !== 0 && (c.get(L.CR4) & CR4_PAE) !== 0) loadPdptes(c, value);
   c.set(L.CR3, value);
-  flushTlb(c);
+  flushLocal(c);
 }
 
 /** Writes CR4. #GP(0): reserved bits, bad PDPTEs. */

@@ -3,6 +3,7 @@ import type { Emitter } from '../emitter.ts';
 import { ARITHMETIC } from './arithmetic.ts';
 import { CONTROL_FLOW } from './control.ts';
 import { MULTIPLY } from './multiply.ts';
+import { SEGMENT_LOADS } from './segments.ts';
 import { SHIFT } from './shift.ts';
 import { SIMD_FLOAT } from './simd-float.ts';
 import { SIMD_INTEGER } from './simd-integer.ts';
@@ -17,6 +18,7 @@ export const SEMANTICS: Semantics = {
   ...MULTIPLY,
   ...SHIFT,
   ...CONTROL_FLOW,
+  ...SEGMENT_LOADS,
   ...STRINGS,
   ...SIMD_INTEGER,
   ...SIMD_MOVES,
