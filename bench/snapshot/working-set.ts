@@ -5,7 +5,8 @@
  *     node --import tsx bench/snapshot/working-set.ts [--runs=N] [MiB of RAM, default 256]
  *
  * `none`: no working set, as in a snapshot that was never loaded. `recorded`: with that of an earlier load, its groups where they
- * lie. `together`: saved again after such a load, the groups side by side. A tick is a line that a process in the guest prints
+ * lie. `together`: saved again after such a load, the groups side by side. `whole`: all of RAM was read before, and time counts
+ * from there: what the guest itself takes for it. A tick is a line that a process in the guest prints
  * every 10 ms; `fetches` are groups that the guest waited for until it had answered. ms, medians (least–most).
  */
 import { execFileSync } from 'node:child_process';
@@ -79,7 +80,12 @@ const sizeOf = (image: string, tag: string): Promise<number> =>
   withTrailer(image, tag, async ({ workingSet }) => workingSet.filter((rank) => rank !== 0).length);
 
 /** Loads it into a machine that has just been started; `then`: before the machine goes. */
-async function measure(image: string, tag: string, then?: (pc: Pc) => Promise<unknown>): Promise<Times> {
+async function measure(
+  image: string,
+  tag: string,
+  then?: (pc: Pc) => Promise<unknown>,
+  lazy = true,
+): Promise<Times> {
   execFileSync('sync');
   execFileSync('dd', [`if=${image}`, 'iflag=nocache', 'count=0', 'status=none']);
   await using pc = await Pc.start({ memoryMiB, image });
@@ -110,8 +116,9 @@ async function measure(image: string, tag: string, then?: (pc: Pc) => Promise<un
       entry.resolve();
     }
   };
-  const begin = performance.now();
-  await pc.machine.loadvm(tag);
+  let begin = performance.now();
+  await pc.machine.loadvm(tag, { lazy });
+  if (!lazy) begin = performance.now();
   serial.send(QUESTION);
   const late = delay(LIMIT_MS, undefined, { ref: false }).then(() => {
     throw new Error('no answer');
@@ -155,17 +162,24 @@ try {
   // Code that has never run, and the recording.
   await measure(image, 'shell');
   await measure(image, 'shell', (pc) => pc.machine.savevm('together', { incremental: false }));
-  const found: Record<'none' | 'recorded' | 'together', Times[]> = { none: [], recorded: [], together: [] };
+  const found: Record<'none' | 'recorded' | 'together' | 'whole', Times[]> = {
+    none: [],
+    recorded: [],
+    together: [],
+    whole: [],
+  };
   const groups = await sizeOf(image, 'shell');
   for (let i = 0; i < runs; i++) {
     await forget(image, 'shell');
     found.none.push(await measure(image, 'shell'));
     found.recorded.push(await measure(image, 'shell'));
     found.together.push(await measure(image, 'together'));
+    found.whole.push(await measure(image, 'shell', undefined, false));
   }
   print('none', 0, found.none);
   print('recorded', groups, found.recorded);
   print('together', await sizeOf(image, 'together'), found.together);
+  print('whole', 0, found.whole);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

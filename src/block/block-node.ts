@@ -109,6 +109,8 @@ export interface VmStateHandle {
   readonly readSync: ((offset: number, target: Uint8Array) => void) | undefined;
   /** Fills `target` from a place in the file: clusters that lie side by side there, in one request. */
   readHost(hostOffset: number, target: Uint8Array): Promise<void>;
+  /** The same at once. Undefined where the file cannot. */
+  readonly readHostSync?: ((hostOffset: number, target: Uint8Array) => void) | undefined;
   /**
    * Overwrites a few bytes of the VM state where they lie; not in order with anything else. False when they cannot be:
    * read-only, compressed, or shared with another snapshot.

@@ -58,8 +58,20 @@ export function* planReads(
   const limit = Math.max(readBytes, index.geometry.unitBytes);
   const first = wanted.filter((group) => workingSet[group] !== 0);
   const rest = first.length === 0 ? wanted : wanted.filter((group) => workingSet[group] === 0);
-  yield* requests(index, byPlace(index, handle, first), limit, MAX_GAP_BYTES);
+  yield* planWorkingSet(index, handle, first, readBytes, MAX_GAP_BYTES);
   yield* requests(index, byPlace(index, handle, rest), limit, 0);
+}
+
+/** All of `groups` by place in the file, `maxGap` bytes between two of them read over. */
+export function planWorkingSet(
+  index: RamIndex,
+  handle: VmStateHandle,
+  groups: Uint32Array,
+  readBytes: number,
+  maxGap: number,
+): Generator<ReadRequest, void, undefined> {
+  const limit = Math.max(readBytes, index.geometry.unitBytes);
+  return requests(index, byPlace(index, handle, groups), limit, maxGap);
 }
 
 interface Places {

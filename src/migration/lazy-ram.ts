@@ -8,7 +8,7 @@
 import type { VmStateHandle } from '../block/block-node.ts';
 import type { Crc32 } from './crc32.ts';
 import { MigrationError } from './errors.ts';
-import { planReads, type ReadRequest } from './lazy-plan.ts';
+import { planReads, planWorkingSet, type ReadRequest } from './lazy-plan.ts';
 import { groupRange, pageOffsetInUnit } from './ram-layout.ts';
 import type { RamBlock } from './ram-block.ts';
 import { PAGE_BYTES } from './stream-format.ts';
@@ -45,6 +45,9 @@ export interface LazyRamOptions {
 }
 
 const DEFAULT_READ_BYTES = 2 << 20;
+/** What is fetched of the working set at once when the guest waits for a group of it, and gaps that are read over, bytes. */
+const FETCH_BYTES = 512 * 1024;
+const FETCH_GAP_BYTES = 64 * 1024;
 /** Groups of zeros that are put in place between two turns of the event loop. */
 const ZERO_GROUPS_A_TURN = 256;
 
@@ -57,6 +60,9 @@ export class LazyRam {
   readonly #pages: number;
   readonly #offsets: number[] = [];
   readonly #staging: Uint8Array;
+  /** By group of the working set: the read that brings it and its neighbours in the file. */
+  #neighbours: Map<number, ReadRequest> | undefined;
+  #neighbourBytes: Uint8Array | undefined;
   /** Groups that the guest waited for, in order. */
   readonly #touched: number[] = [];
   #recording = true;
@@ -125,6 +131,7 @@ export class LazyRam {
       this.#zero(group);
       return;
     }
+    if (this.#o.workingSet[this.#first + group] !== 0 && this.#fetchNeighbours(group)) return;
     const offset = unit * this.#o.index.geometry.unitBytes;
     try {
       this.handle.readSync!(offset, this.#staging);
@@ -132,6 +139,58 @@ export class LazyRam {
       throw this.#fail(this.#unreadable(unit, cause));
     }
     this.#place(group, unit, this.#staging, 0);
+  }
+
+  /**
+   * Brings in a group of the working set and those beside it in the file: the guest is about to want them too, and one read of
+   * many costs little more than one of one. False: not done.
+   */
+  #fetchNeighbours(group: number): boolean {
+    const { handle } = this;
+    if (handle.readHostSync === undefined) return false;
+    this.#neighbours ??= this.#planNeighbours();
+    const request = this.#neighbours.get(group);
+    if (request === undefined || request.hostOffset === 0 || request.groups.length === 1) return false;
+    this.#neighbourBytes ??= new Uint8Array(Math.max(FETCH_BYTES, this.#o.index.geometry.unitBytes));
+    const bytes = this.#neighbourBytes.subarray(0, request.bytes);
+    try {
+      handle.readHostSync(request.hostOffset, bytes);
+    } catch {
+      // Alone it may be readable, or fails with the right words.
+      return false;
+    }
+    this.#placeAll(request, bytes);
+    return true;
+  }
+
+  #planNeighbours(): Map<number, ReadRequest> {
+    const { index, workingSet } = this.#o;
+    const groups = this.#wanted().filter((group) => workingSet[group] !== 0);
+    const found = new Map<number, ReadRequest>();
+    for (const request of planWorkingSet(index, this.handle, groups, FETCH_BYTES, FETCH_GAP_BYTES)) {
+      for (const group of request.groups) found.set(group - this.#first, request);
+    }
+    return found;
+  }
+
+  /** Groups of the index that are absent and not zero. */
+  #wanted(): Uint32Array {
+    const { index } = this.#o;
+    const all = new Uint32Array(this.#groupsLeft);
+    let count = 0;
+    for (let group = 0; group < this.#left.length; group++) {
+      if (this.#left[group] !== 0 && index.unitOfGroup[this.#first + group] !== 0) {
+        all[count++] = this.#first + group;
+      }
+    }
+    return all.subarray(0, count);
+  }
+
+  #placeAll({ at, groups }: ReadRequest, bytes: Uint8Array): void {
+    for (const [i, group] of groups.entries()) {
+      if (this.#left[group - this.#first] === 0) continue;
+      this.#place(group - this.#first, this.#o.index.unitOfGroup[group]!, bytes, at[i]!);
+    }
   }
 
   /** Starts to read the rest in the background. */
@@ -164,15 +223,13 @@ export class LazyRam {
   async #stream(): Promise<void> {
     await this.#o.pause();
     const { index, handle, workingSet } = this.#o;
-    const all = new Uint32Array(this.#groupsLeft);
-    let count = 0;
-    for (let group = 0; group < this.#left.length; group++) {
-      if (this.#left[group] !== 0 && index.unitOfGroup[this.#first + group] !== 0) {
-        all[count++] = this.#first + group;
-      }
-    }
-    const wanted = all.subarray(0, count);
-    const plan = planReads(index, handle, wanted, workingSet, this.#o.readBytes ?? DEFAULT_READ_BYTES);
+    const plan = planReads(
+      index,
+      handle,
+      this.#wanted(),
+      workingSet,
+      this.#o.readBytes ?? DEFAULT_READ_BYTES,
+    );
     const depth = Math.max(1, this.#o.queueDepth ?? 3);
     await Promise.all(Array.from({ length: depth }, () => this.#worker(plan)));
     await this.#zeroRest();
@@ -198,8 +255,9 @@ export class LazyRam {
     }
   }
 
-  async #bring({ hostOffset, groups, unit, at }: ReadRequest, target: Uint8Array): Promise<void> {
+  async #bring(request: ReadRequest, target: Uint8Array): Promise<void> {
     const { index } = this.#o;
+    const { hostOffset, unit } = request;
     try {
       if (hostOffset > 0) await this.handle.readHost(hostOffset, target);
       else await this.handle.read(unit * index.geometry.unitBytes, target);
@@ -207,10 +265,7 @@ export class LazyRam {
       throw this.#unreadable(unit, cause);
     }
     if (this.#stopped) return;
-    for (const [i, group] of groups.entries()) {
-      if (this.#left[group - this.#first] === 0) continue;
-      this.#place(group - this.#first, index.unitOfGroup[group]!, target, at[i]!);
-    }
+    this.#placeAll(request, target);
   }
 
   async #zeroRest(): Promise<void> {

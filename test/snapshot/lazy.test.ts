@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Qcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { GUARD_ABSENT } from '../../src/machine/memory.ts';
 import type { RunState } from '../../src/machine/run-state.ts';
+import { traceRamFetch } from '../../src/machine/trace.ts';
 import { crc32 } from '../../src/migration/crc32.ts';
 import { readWholeTrailer } from '../../src/migration/trailer.ts';
 import type { Pc } from '../support/pc.ts';
@@ -134,6 +135,29 @@ describe.skipIf(!hasChurn)('lazy loadvm', () => {
     expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0 });
   });
 
+  it('savevm and a further loadvm at several moments of a lazy load', {
+    timeout: 120 * SECONDS,
+  }, async () => {
+    const file = copyOf('moments.qcow2');
+    const absentThen: number[] = [];
+    for (const turns of [0, 1, 2, 4, 8]) {
+      await using pc = await openChurn(file);
+      await pc.machine.loadvm('a');
+      for (let i = 0; i < turns; i++) await new Promise((r) => setImmediate(r));
+      const ran = 1 + turns * 1000;
+      await runFor(pc, ran);
+      absentThen.push(pc.machine.absentGroups);
+      await pc.machine.savevm(`moment${turns}`);
+      await pc.machine.loadvm('b');
+      for (let i = 0; i < turns; i++) await new Promise((r) => setImmediate(r));
+      await pc.machine.loadvm(`moment${turns}`);
+      await runFor(pc, STEP - ran);
+      expect(differing(await fingerprint(pc), later.get('a')!)).toEqual([]);
+    }
+    expect(absentThen[0]).toBeGreaterThan(0);
+    expect(qemuCheck(file)).toMatchObject({ corruptions: 0, leaks: 0 });
+  });
+
   it('back to where one stands, a thousand times', { timeout: 120 * SECONDS }, async () => {
     await using pc = await openChurn(copyOf('thousand.qcow2'), { loadvm: 'b' });
     await pc.machine.finishLoad();
@@ -223,6 +247,31 @@ describe.skipIf(!hasChurn)('lazy loadvm', () => {
     await pc.machine.savevm('together', { incremental: false });
     // A hole that was free may come first.
     expect([1, 2]).toContain(await pieces(pc, 'together', touched.length));
+  });
+
+  it('a group of the working set comes with its neighbours', { timeout: 60 * SECONDS }, async () => {
+    const file = copyOf('neighbours.qcow2');
+    const touched = [0x600000, 0x1200000, 0x1a00000];
+    {
+      await using pc = await openChurn(file);
+      await pc.machine.loadvm('c');
+      for (const address of touched) await pc.readMemory(address, 1);
+      await pc.machine.savevm('together', { incremental: false });
+    }
+    {
+      await using pc = await openChurn(file);
+      await pc.machine.loadvm('c');
+      await pc.machine.savevm('together', { incremental: false });
+    }
+    await using pc = await openChurn(file);
+    let fetches = 0;
+    const untap = traceRamFetch.tap(() => fetches++);
+    await pc.machine.loadvm('together');
+    for (const address of touched) pc.machine.memory.read8(address);
+    untap();
+    // A hole that was free may come first.
+    expect([1, 2]).toContain(fetches);
+    expect(differing(await fingerprint(pc), saved.get('c')!)).toEqual([]);
   });
 
   it('a load of a snapshot that does not fit leaves the guest as it was', {

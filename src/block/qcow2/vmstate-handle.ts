@@ -67,6 +67,7 @@ class Qcow2VmStateHandle implements VmStateHandle {
   readonly clusterBytes: number;
   readonly hostOffsets: Float64Array;
   readonly readSync: ((offset: number, target: Uint8Array) => void) | undefined;
+  readonly readHostSync: ((hostOffset: number, target: Uint8Array) => void) | undefined;
   readonly #image: Qcow2Image;
   readonly #snapshot: Snapshot;
   readonly #l1: Buffer;
@@ -89,6 +90,8 @@ class Qcow2VmStateHandle implements VmStateHandle {
     this.#l1 = l1;
     this.#inGate = inGate;
     const canExpand = map.compressed.size === 0 || image.header.compressionType === 0;
+    const { file } = image;
+    this.readHostSync = file.readSync && ((offset, target) => file.readSync!(offset, target));
     this.readSync =
       image.file.readSync === undefined || !canExpand
         ? undefined
