@@ -39,7 +39,6 @@ export function startStream(
     job.speed = speed;
     await copyAll(node, job, host);
     job.signal.throwIfAborted();
-    job.wait();
     job.pend();
     if (node.backing !== undefined) await leaveBacking(node);
   };

@@ -137,6 +137,7 @@ export class Job {
 
   /** The last step: cannot be cancelled any more. */
   pend(): void {
+    if (this.#status === 'running') this.wait();
     this.#become('pending');
   }
 
@@ -233,6 +234,7 @@ export class Jobs {
       this.#trace(job, undefined, false);
       if (!job.signal.aborted) job.start();
       const result = await work(job);
+      job.pend();
       job.conclude();
       this.#trace(job);
       return result;

@@ -181,6 +181,8 @@ export class SaveAndLoad {
   async #stop<T>(state: 'save-vm' | 'restore-vm', job: Job, action: () => Promise<T>): Promise<T> {
     const { loop, onFrozen, options } = this.#owner;
     const { host } = options;
+    // Of a delvm nobody is told, as in QEMU.
+    const isTold = job.type !== 'snapshot-delete';
     const before = loop.state;
     const begin = host.now();
     await loop.halt();
@@ -189,7 +191,7 @@ export class SaveAndLoad {
     const after = loop.state === 'running' || loop.state === before ? before : loop.state;
     this.#savedState = after === 'internal-error' || after === 'debug' ? 'paused' : after;
     loop.become(state);
-    if (after === 'running') onFrozen(true);
+    if (isTold && after === 'running') onFrozen(true);
     try {
       return await action();
     } finally {
@@ -200,7 +202,7 @@ export class SaveAndLoad {
           job.guestResumed(now - begin, now - ranUntil);
         });
         loop.ensure();
-        onFrozen(false);
+        if (isTold) onFrozen(false);
       }
     }
   }

@@ -7,6 +7,11 @@ export function nodeName(index: number): string {
   return `#block${String(index * 2 + 1).padStart(3, '0')}`;
 }
 
+/** The file below. */
+export function fileNodeName(index: number): string {
+  return `#block${String(index * 2 + 2).padStart(3, '0')}`;
+}
+
 /** The disk of a node's name, or of a device's. */
 export function findDisk(machine: Machine, name: string): MachineDisk | undefined {
   return machine.disks.find(
