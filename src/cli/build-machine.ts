@@ -12,6 +12,8 @@ import { openDrives } from './open-drives.ts';
 export interface BuildOptions {
   /** Where the output of the serial ports goes, by port number. */
   readonly serials: MachineOptions['serials'];
+  /** Where LPT1 prints to; absent: there is none. */
+  readonly parallel?: MachineOptions['parallel'];
   /** Told what the user should know. */
   readonly notice: (message: string) => void;
 }
@@ -20,11 +22,14 @@ export interface BuildOptions {
  * Opens everything and powers the machine on, without starting it. Rejects with UsageError, FirmwareError, BlockError or
  * LinuxLoadError; nothing is open then.
  */
-export async function buildMachine(config: Config, { serials, notice }: BuildOptions): Promise<Machine> {
+export async function buildMachine(
+  config: Config,
+  { serials, parallel, notice }: BuildOptions,
+): Promise<Machine> {
   const files = await readFiles(config, notice);
   const drives = await openDrives(config, notice);
   try {
-    return await Machine.create(machineOptions(config, files, drives, serials));
+    return await Machine.create({ ...machineOptions(config, files, drives, serials), parallel });
   } catch (error) {
     for (const { node } of drives) await node?.close().catch(() => {});
     throw error;

@@ -1,5 +1,6 @@
 /** Opens the serial ports' and monitors' back ends and says who shares which. */
 import { type CharBackend, CharDeviceError } from '../host/chardev/chardev.ts';
+import { LoggedChardev } from '../host/chardev/logged.ts';
 import { MuxChardev, type MuxHooks } from '../host/chardev/mux.ts';
 import { openChardev } from '../host/chardev/open.ts';
 import { SerialLink } from '../host/serial-link.ts';
@@ -23,6 +24,8 @@ export interface OpenMonitor {
 export interface Characters {
   /** By port number; undefined: no such port. */
   readonly serials: readonly (SerialLink | undefined)[];
+  /** Of LPT1; undefined: there is none. */
+  readonly parallel: SerialLink | undefined;
   readonly monitors: readonly OpenMonitor[];
   readonly open: readonly OpenCharacter[];
   /** Lets input in, once everybody is in place. */
@@ -89,6 +92,7 @@ export async function openCharacters(config: Config, host: CharacterHost): Promi
   const opener = new Opener(config, host);
   try {
     for (const [i, serial] of config.serials.entries()) await opener.serial(serial, `serial${i}`);
+    if (config.parallel !== undefined) await opener.printer(config.parallel, 'parallel0');
     for (const [i, monitor] of config.monitors.entries()) await opener.monitor(monitor, `compat_monitor${i}`);
   } catch (error) {
     await opener.close();
@@ -99,6 +103,7 @@ export async function openCharacters(config: Config, host: CharacterHost): Promi
 
 class Opener implements Characters {
   readonly serials: (SerialLink | undefined)[] = [];
+  parallel: SerialLink | undefined;
   readonly monitors: OpenMonitor[] = [];
   readonly open: OpenCharacter[] = [];
   readonly #config: Config;
@@ -131,6 +136,14 @@ class Opener implements Characters {
     this.#attachLater(backend, link);
   }
 
+  async printer(config: CharConfig, label: string): Promise<void> {
+    const consequence = `could not connect parallel device to character backend '${config.text}'`;
+    const { backend, mux } = await this.#share(config, label, consequence);
+    const place = mux?.port() ?? backend;
+    this.parallel = new SerialLink(place);
+    this.#attachLater(place, this.parallel);
+  }
+
   async monitor(config: MonitorConfig, label: string): Promise<void> {
     if (config.spec.kind === 'none') return;
     const shared = await this.#share(config, label, undefined);
@@ -161,13 +174,14 @@ class Opener implements Characters {
     const { where, spec, id } = config;
     const name = id ?? label;
     try {
-      const backend = await openChardev(spec, {
+      const opened = await openChardev(spec, {
         label: name,
         signals: !config.mux && !this.#config.noGraphic,
         announce: this.#host.out,
         openConsole: this.#host.openConsole,
         notice: (line) => this.#host.notice(`${where}: ${line}`),
       });
+      const backend = config.log === undefined ? opened : new LoggedChardev(opened, config.log);
       const mux = config.mux ? new MuxChardev(backend, this.#host.mux) : undefined;
       if (mux !== undefined) {
         this.open.push({ label: `${name}-base`, backend: mux });
@@ -187,7 +201,7 @@ class Opener implements Characters {
   }
 
   async close(): Promise<void> {
-    for (const link of this.serials) link?.finish();
+    for (const link of [...this.serials, this.parallel]) link?.finish();
     for (const { backend } of this.open) await backend.close();
   }
 }

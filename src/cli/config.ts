@@ -77,6 +77,7 @@ export interface Config {
   append: string | undefined;
   vga: 'std' | 'none' | undefined;
   serials: CharConfig[];
+  parallel: CharConfig | undefined;
   monitors: MonitorConfig[];
   chardevs: Map<string, CharConfig>;
   noGraphic: boolean;
@@ -128,6 +129,7 @@ export function emptyConfig(): Config {
     append: undefined,
     vga: undefined,
     serials: [],
+    parallel: undefined,
     monitors: [],
     chardevs: new Map(),
     noGraphic: false,

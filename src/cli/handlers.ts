@@ -324,6 +324,19 @@ export const addSerial: Handler = (config, value, where) => {
   config.serials.push({ ...description, where });
 };
 
+export const setParallel: Handler = (config, value, where) => {
+  if (value === 'none') return;
+  const description = parseChar(config, value);
+  if (description === undefined) {
+    throw new UsageError(
+      `${where}: '${value}' is not a valid char driver`,
+      `${where}: could not connect parallel device to character backend '${value}'`,
+    );
+  }
+  if (config.parallel !== undefined) throw new UsageError(`${where}: there is one parallel port`);
+  config.parallel = { ...description, where };
+};
+
 export const addMonitor: Handler = (config, value, where) =>
   pushMonitor(config, value, where, { mode: 'readline' });
 
@@ -360,7 +373,10 @@ export const addChardev: Handler = (config, value, where) => {
     throw new UsageError(`${where}: '${backend?.value}' is not a valid char driver name`);
   }
   const mux = map.has('mux') && parseBoolean('mux', map.get('mux')!, where);
-  config.chardevs.set(id, { ...description, id, mux, where });
+  const path = map.get('logfile');
+  const append = map.has('logappend') && parseBoolean('logappend', map.get('logappend')!, where);
+  const log = path === undefined ? {} : { log: { path, append } };
+  config.chardevs.set(id, { ...description, ...log, id, mux, where });
 };
 
 /** `-chardev socket,path=p,…` said as `-serial` says it. */
@@ -370,6 +386,7 @@ function chardevText(backend: string, map: ReadonlyMap<string, string>, where: s
     file: ['path', 'append'],
     stdio: ['signal'],
     ringbuf: ['size'],
+    udp: ['host', 'port', 'localaddr', 'localport', 'ipv4', 'ipv6'],
   };
   const allowed = ['id', 'mux', 'logfile', 'logappend', ...(known[backend] ?? [])];
   for (const key of map.keys()) {
@@ -380,6 +397,10 @@ function chardevText(backend: string, map: ReadonlyMap<string, string>, where: s
     .map((key) => `,${key}=${map.get(key)}`)
     .join('');
   if (backend === 'file') return `file:${map.get('path') ?? ''}${options}`;
+  if (backend === 'udp') {
+    const local = map.has('localport') ? `@${map.get('localaddr') ?? ''}:${map.get('localport')}` : '';
+    return `udp:${map.get('host') ?? ''}:${map.get('port') ?? ''}${local}`;
+  }
   if (backend !== 'socket') return backend;
   const address = map.has('path')
     ? `unix:${map.get('path')}`

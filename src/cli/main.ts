@@ -71,7 +71,11 @@ async function run(config: Config, program: string, notice: (message: string) =>
     },
   });
   try {
-    const machine = await buildMachine(config, { serials: characters.serials, notice });
+    const machine = await buildMachine(config, {
+      serials: characters.serials,
+      parallel: characters.parallel,
+      notice,
+    });
     try {
       session = new Session({ config, machine, characters, tap, curses, program, notice });
       await writePidFile(config);

@@ -281,9 +281,9 @@ const IGNORED: OptionGroup = {
     },
     {
       name: 'parallel',
-      argument: 'none',
-      help: 'no parallel port',
-      handler: set.only(['none', 'null'], 'there is no parallel port'),
+      argument: 'dev',
+      help: 'redirect the parallel port to a character device (file:…, null, chardev:…)',
+      handler: set.setParallel,
     },
     { name: 'k', argument: 'layout', help: 'keyboard layout of a display', handler: ignored('-k') },
     { name: 'no-hpet', help: 'there is no HPET', handler: () => {} },

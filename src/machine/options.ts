@@ -53,6 +53,8 @@ export interface MachineOptions {
   readonly drives: readonly DriveOptions[];
   /** COM1, COM2, …: where output goes; undefined leaves the port out. */
   readonly serials: readonly (CharSink | undefined)[];
+  /** LPT1: where what is printed goes; undefined leaves the port out. */
+  readonly parallel?: CharSink | undefined;
   /** `-boot order=`; default "cad". */
   readonly bootOrder?: string;
   readonly bootMenu?: boolean;

@@ -3,6 +3,7 @@ import { dmaVmState, I8257 } from '../../src/devices/i8257.ts';
 import { I8042, isaKbcVmState } from '../../src/devices/i8042.ts';
 import { I8254, pitVmState } from '../../src/devices/i8254.ts';
 import { picVmState } from '../../src/devices/i8259.ts';
+import { IsaParallel, parallelVmState } from '../../src/devices/isa-parallel.ts';
 import { IsaSerial, isaSerialVmState } from '../../src/devices/isa-serial.ts';
 import { Mc146818 } from '../../src/devices/mc146818.ts';
 import { rtcVmState } from '../../src/devices/mc146818-state.ts';
@@ -102,6 +103,25 @@ conformance(
       [0x71, 0x99],
     ]);
     clock!.advance(1_234_567_890);
+  },
+);
+
+conformance(
+  'parallel',
+  () => {
+    const irq = new FakeIrq();
+    const sink = new FakeSink();
+    const device = new IsaParallel({ base: 0x378, irq, sink });
+    device.reset();
+    return { device, mappings: device.ports(), irqs: [irq], hostEvents: () => sink.received.length };
+  },
+  ({ mappings }) => {
+    outs(mappings, [
+      [0x37a, 0x1c],
+      [0x378, 0x41],
+      [0x37a, 0x1d],
+      [0x37a, 0x1c],
+    ]);
   },
 );
 
@@ -232,6 +252,7 @@ const SCHEMAS: { readonly [deviceType: string]: Schema } = {
   'isa-pcspk': pcSpeakerVmState,
   mc146818rtc: rtcVmState,
   'isa-serial': isaSerialVmState,
+  'isa-parallel': parallelVmState,
   i8042: isaKbcVmState,
   'ps2-kbd': ps2KeyboardVmState,
   'ps2-mouse': ps2MouseVmState,

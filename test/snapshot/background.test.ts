@@ -304,6 +304,7 @@ describe.skipIf(!hasChurn)('background savevm', () => {
     expect(statuses.filter((line) => line.startsWith('j ')).map((line) => line.split(' ')[2])).toEqual([
       'created',
       'running',
+      'waiting',
       'pending',
       'concluded',
       'null',

@@ -131,6 +131,8 @@ export interface Piix4PmOptions extends PowerRequests {
   readonly sci: IrqLine;
   /** A serial port is at 0x3f8 (shown in configuration register 0x67). Default true. */
   readonly hasSerial?: boolean;
+  /** LPT1 is there. */
+  readonly hasParallel?: boolean;
   /** Port 0xb2 was written with APMC_EN set, and it was not an ACPI command. */
   readonly onSmiCommand?: (command: number) => void;
 }
@@ -166,6 +168,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
   readonly #smBus: SmBusHost = new SmBusHost();
   readonly #hotplug: AcpiHotplug;
   readonly #hasSerial: boolean;
+  readonly #hasParallel: boolean;
   readonly #onSmiCommand: ((command: number) => void) | undefined;
   /** Where the two movable blocks are mapped, -1: nowhere. Derived. */
   #pmBase = -1;
@@ -174,6 +177,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
   constructor(options: Piix4PmOptions) {
     this.#bus = options.bus;
     this.#hasSerial = options.hasSerial ?? true;
+    this.#hasParallel = options.hasParallel ?? false;
     this.#onSmiCommand = options.onSmiCommand;
     this.#pci = new PciFunction({
       bus: options.bus,
@@ -229,7 +233,7 @@ export class Piix4Pm implements Device<Piix4PmState> {
     config.fill(0, 0x58, DEVACTB_HIGH + 1);
     config[DEVACTB_HIGH] = APMC_ENABLE;
     // Which I/O ranges the machine has: what QEMU shows, and SeaBIOS does not look at.
-    config[0x5f] = 0x10;
+    config[0x5f] = this.#hasParallel ? 0x90 : 0x10;
     config[0x63] = 0x60;
     config[0x67] = this.#hasSerial ? 0x08 : 0;
     config[PM_MISC] = 0;

@@ -1,14 +1,17 @@
+import { createSocket } from 'node:dgram';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { CharEvent, CharFrontend } from './chardev.ts';
+import { LoggedChardev } from './logged.ts';
 import { loadNativePty, PtyChardev } from './pty.ts';
 import { FileChardev, RingBufferChardev } from './simple.ts';
 import { SocketChardev } from './socket.ts';
 import { parseCharSpec } from './spec.ts';
 import { TelnetFilter } from './telnet.ts';
+import { UdpChardev } from './udp.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-chardev-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -158,3 +161,46 @@ test.skipIf(pty !== undefined)(
     await chardev.close();
   },
 );
+
+describe('udp', () => {
+  test('both ways, and what does not parse', async () => {
+    const peer = createSocket('udp4');
+    await new Promise<void>((resolve) => peer.bind(0, '127.0.0.1', resolve));
+    let received = '';
+    peer.on('message', (data) => {
+      received += data.toString();
+    });
+    const { spec } = parseCharSpec(`udp:127.0.0.1:${peer.address().port}@127.0.0.1:0`)!;
+    const chardev = await UdpChardev.open(spec as Parameters<typeof UdpChardev.open>[0]);
+    const frontend = new Collector();
+    chardev.attach(frontend);
+    expect(chardev.write(Buffer.from('from the guest'))).toBe(14);
+    await until(() => received === 'from the guest');
+    peer.send('to the guest, more than sixteen bytes', chardev.localPort, '127.0.0.1');
+    await until(() => frontend.text === 'to the guest, more than sixteen bytes');
+    await chardev.close();
+    await chardev.close();
+    peer.close();
+    expect(parseCharSpec('udp::99999')).toBeUndefined();
+    expect(parseCharSpec('udp::4555')?.spec).toMatchObject({ host: '127.0.0.1', port: 4555, localPort: 0 });
+    expect(parseCharSpec('udp:[::1]:7@:8')?.spec).toMatchObject({ host: '::1', port: 7, localPort: 8 });
+  });
+});
+
+describe('logfile', () => {
+  test('has what was taken; logappend keeps what was there', async () => {
+    const path = join(folder, 'log');
+    const line = (text: string) => parseCharSpec(`null${text}`);
+    expect(line(`,logfile=${path}`)).toMatchObject({ spec: { kind: 'null' }, log: { path, append: false } });
+    for (const append of [false, true]) {
+      const chardev = new LoggedChardev(new RingBufferChardev(), { path, append });
+      chardev.attach(new Collector());
+      chardev.write(Buffer.from('line\n'));
+      await chardev.close();
+    }
+    expect(readFileSync(path, 'latin1')).toBe('line\nline\n');
+    expect(() => new LoggedChardev(new RingBufferChardev(), { path: folder, append: false })).toThrow(
+      `Could not open '${folder}'`,
+    );
+  });
+});

@@ -5,6 +5,7 @@ import { FileChardev, NullChardev, RingBufferChardev } from './simple.ts';
 import { SocketChardev } from './socket.ts';
 import type { CharSpec } from './spec.ts';
 import { StdioChardev } from './stdio.ts';
+import { UdpChardev } from './udp.ts';
 
 export interface OpenCharOptions {
   /** QEMU's name of the device: `serial0`, `compat_monitor0`. */
@@ -30,6 +31,8 @@ export async function openChardev(spec: CharSpec, options: OpenCharOptions): Pro
       return new FileChardev(spec.path, spec.append);
     case 'ringbuf':
       return new RingBufferChardev();
+    case 'udp':
+      return UdpChardev.open(spec);
     case 'unix':
     case 'tcp':
       return SocketChardev.open(spec, options.notice);

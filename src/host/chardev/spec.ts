@@ -2,6 +2,14 @@
 
 export type CharSpec =
   | { readonly kind: 'null' | 'none' | 'pty' | 'stdio' | 'ringbuf' | 'vc' }
+  | {
+      readonly kind: 'udp';
+      readonly host: string;
+      readonly port: number;
+      /** Where answers come to; any port if 0. */
+      readonly localHost: string;
+      readonly localPort: number;
+    }
   | { readonly kind: 'file'; readonly path: string; readonly append: boolean }
   | ({ readonly kind: 'unix'; readonly path: string } & SocketSpec)
   | ({ readonly kind: 'tcp'; readonly host: string; readonly port: number } & SocketSpec);
@@ -19,6 +27,8 @@ export interface CharDescription {
   readonly spec: CharSpec;
   /** As the user wrote it, for messages. */
   readonly text: string;
+  /** What is written goes to a file too. */
+  readonly log?: { readonly path: string; readonly append: boolean };
 }
 
 const PLAIN = new Set(['null', 'none', 'pty', 'stdio', 'ringbuf', 'vc']);
@@ -26,8 +36,19 @@ const PLAIN = new Set(['null', 'none', 'pty', 'stdio', 'ringbuf', 'vc']);
 /** Undefined: not a back end that we know. */
 export function parseCharSpec(text: string): CharDescription | undefined {
   const mux = text.startsWith('mon:');
-  const spec = parseSpec(mux ? text.slice(4) : text);
-  return spec === undefined ? undefined : { mux, spec, text };
+  const [plain, log] = takeLog(mux ? text.slice(4) : text);
+  const spec = parseSpec(plain);
+  if (spec === undefined) return undefined;
+  return log === undefined ? { mux, spec, text } : { mux, spec, text, log };
+}
+
+const UDP = /^(?:\[([^\]]*)\]|([^:@]*)):(\d+)(?:@(?:\[([^\]]*)\]|([^:]*)):(\d+))?$/;
+
+/** `logfile=` and `logappend=` are for every kind. */
+function takeLog(text: string): [string, CharDescription['log']] {
+  const path = /,logfile=([^,]*)/.exec(text)?.[1];
+  const plain = text.replace(/,log(?:file|append)=[^,]*/g, '');
+  return [plain, path === undefined ? undefined : { path, append: /,logappend=on/.test(text) }];
 }
 
 function parseSpec(text: string): CharSpec | undefined {
@@ -44,6 +65,18 @@ function parseSpec(text: string): CharSpec | undefined {
     const value = options.get(key);
     return value === undefined ? absent : value === 'on';
   };
+  if (kind === 'udp') {
+    const match = UDP.exec(address);
+    if (match === null || Number(match[3]) > 65535 || Number(match[6] ?? 0) > 65535) return undefined;
+    const [, host6, host4, port, local6, local4, localPort = '0'] = match;
+    return {
+      kind,
+      host: host6 ?? (host4 || '127.0.0.1'),
+      port: Number(port),
+      localHost: local6 ?? local4 ?? '',
+      localPort: Number(localPort),
+    };
+  }
   if (kind === 'file') return { kind, path: address, append: isOn('append', false) };
   const server = isOn('server', false);
   const socket = {

@@ -20,6 +20,7 @@ import { I8257 } from '../../devices/i8257.ts';
 import { Piix3Ide } from '../../devices/ide/controller.ts';
 import { type GuessedGeometry, guessGeometry } from '../../devices/ide/identify.ts';
 import { IoApic } from '../../devices/ioapic.ts';
+import { IsaParallel } from '../../devices/isa-parallel.ts';
 import { IsaSerial } from '../../devices/isa-serial.ts';
 import { linuxItems } from '../../devices/linux-loader.ts';
 import { Mc146818 } from '../../devices/mc146818.ts';
@@ -58,6 +59,7 @@ const TRANSLATIONS = ['none', 'lba', 'large'] as const;
 
 const FERR_IRQ = 13;
 
+const PARALLEL_PORT = { base: 0x378, irq: 7 };
 const SERIAL_PORTS = [
   { base: 0x3f8, irq: 4 },
   { base: 0x2f8, irq: 3 },
@@ -96,6 +98,7 @@ export class Board {
   readonly fwCfg: FwCfg;
   readonly vga: Vga | undefined;
   readonly serials: readonly (IsaSerial | undefined)[];
+  readonly parallel: IsaParallel | undefined;
   /** All that have state, in stream order. */
   readonly devices: readonly Device[];
   readonly ramBlocks: readonly RamBlock[];
@@ -207,6 +210,9 @@ export class Board {
       if (sink === undefined || place === undefined) return undefined;
       return new IsaSerial({ clock, irq: isa[place.irq]!, sink, base: place.base, instance: i });
     });
+    const { parallel } = options;
+    this.parallel =
+      parallel && new IsaParallel({ base: PARALLEL_PORT.base, irq: isa[PARALLEL_PORT.irq]!, sink: parallel });
     const i8042 = new I8042({
       clock,
       keyboard: this.keyboard,
@@ -234,6 +240,7 @@ export class Board {
       clock,
       sci: isa[9]!,
       hasSerial: this.serials[0] !== undefined,
+      hasParallel: this.parallel !== undefined,
       requestShutdown: () => host.requestShutdown(),
       requestSuspend: () => host.requestSuspend(),
     });
@@ -256,6 +263,7 @@ export class Board {
       this.pm,
       new PostCode(),
       ...this.serials.filter((s) => s !== undefined),
+      ...(this.parallel ? [this.parallel] : []),
     ]) {
       this.ports.mapAll(device.ports());
     }
@@ -283,6 +291,7 @@ export class Board {
       this.pit,
       speaker,
       ...this.serials.filter((s) => s !== undefined),
+      ...(this.parallel ? [this.parallel] : []),
       this.fdc,
       this.keyboard,
       this.mouse,
