@@ -18,7 +18,7 @@ import { isLongRun } from '../support/guests.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { hasQemuImg, qemuCheck } from '../support/qemu-img.ts';
 import { chains } from './crash-chains.ts';
-import { overtaking, sequential, type Workload } from './crash-workloads.ts';
+import { image, overtaking, sequential, type Workload } from './crash-workloads.ts';
 
 const POINTS = isLongRun ? 700 : 40;
 const SEEDS = isLongRun ? [1, 2] : [1];
@@ -30,6 +30,8 @@ let folder = '';
 let total = 0;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'ambervm-crash-'));
+  // What overlays name; qemu-img wants it to be there.
+  for (const name of ['base', 'middle']) writeFileSync(join(folder, name), layOut(name, image()));
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
@@ -65,10 +67,12 @@ async function goesOn(file: MemoryFile): Promise<void> {
   const again = new MemoryFile(file.bytes);
   const node = await openQcow2(again);
   const tags = node.listSnapshots().map(({ tag }) => tag);
-  await node.write(512, Buffer.alloc(30_000, 0xee));
+  const write = (offset: number, bytes: number, value: number): Promise<void> =>
+    node.write(offset, Buffer.alloc(Math.max(0, Math.min(bytes, node.sizeBytes - offset)), value));
+  await write(512, 30_000, 0xee);
   const moment = { dateSec: 1, dateNsec: 2, vmClockNs: 3, icount: -1, vmStateBytes: 0 };
   await node.createSnapshot({ tag: 'after the crash', ...moment });
-  await node.write(70_000, Buffer.alloc(3000, 0xdd));
+  await write(Math.min(70_000, node.sizeBytes - 512), 3000, 0xdd);
   for (const tag of tags) await node.deleteSnapshot(tag);
   await node.close();
   expect((await check(again)).corruptions).toBe(0);
