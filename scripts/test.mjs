@@ -14,6 +14,7 @@ const DEBIAN_PACKAGES = [
   ...['qemu-system-x86', 'qemu-utils', 'seabios', 'nasm', 'xorriso', 'grub-common', 'grub-pc-bin'],
   ...['syslinux', 'isolinux', 'syslinux-common', 'dosfstools', 'mtools', 'cpio', 'kmod', 'binutils'],
   ...['e2fsprogs', 'gcc', 'gcc-multilib', 'make', 'gdb', 'bochs', 'acpica-tools', 'chromium'],
+  ...['zsh', 'fish'],
   ...['gvncviewer', 'vncsnapshot', 'libjpeg-turbo-progs'],
 ];
 

@@ -24,6 +24,9 @@ const namesOf = ({ name, aliases = [] }: Option) => [name, ...aliases].map((n) =
 const takesFile = ({ argument, name }: Option) =>
   /\bfile\b/.test(argument ?? '') || /^(cdrom|kernel|bios)$/.test(name);
 
+/** Whole values that an option may have, for completions. */
+const valuesOf = ({ values = [] }: Option) => values.join(' ');
+
 function manualPage(groups: readonly OptionGroup[]): string {
   const text = (s: string) =>
     s
@@ -58,12 +61,20 @@ function manualPage(groups: readonly OptionGroup[]): string {
 function bashCompletion(groups: readonly OptionGroup[]): string {
   const options = groups.flatMap((group) => group.options);
   const files = options.filter(takesFile).flatMap(namesOf);
+  const choices = options.flatMap((option) => {
+    const values = valuesOf(option);
+    const pattern = namesOf(option).join('|');
+    return values === ''
+      ? []
+      : [`    ${pattern}) COMPREPLY=($(compgen -W "${values}" -- "$word")); return ;;`];
+  });
   return [
     '# bash completion of ambervm',
     '_ambervm() {',
     '  local word=$2 before=$3',
     '  case $before in',
     `    ${files.join('|')}) COMPREPLY=($(compgen -f -- "$word")); return ;;`,
+    ...choices,
     '  esac',
     '  case $word in',
     `    -*) COMPREPLY=($(compgen -W "${options.flatMap(namesOf).join(' ')}" -- "$word")) ;;`,
@@ -80,7 +91,8 @@ function zshCompletion(groups: readonly OptionGroup[]): string {
   const lines = groups.flatMap(({ options }) =>
     options.flatMap((option) =>
       namesOf(option).map((name) => {
-        const action = takesFile(option) ? '_files' : '';
+        const values = valuesOf(option);
+        const action = takesFile(option) ? '_files' : values === '' ? '' : `(${values})`;
         const argument = option.argument === undefined ? '' : `:${quote(option.argument)}:${action}`;
         return `  '*${name}[${quote(option.help)}]${argument}' \\`;
       }),
@@ -95,8 +107,10 @@ function fishCompletion(groups: readonly OptionGroup[]): string {
     .flatMap(({ options }) =>
       options.flatMap((option) =>
         [option.name, ...(option.aliases ?? [])].map((name) => {
+          const values = valuesOf(option);
+          const choices = values === '' ? '' : ` -a '${values}'`;
           const argument = option.argument === undefined ? '' : takesFile(option) ? ' -r -F' : ' -x';
-          return `complete -c ambervm -o ${name}${argument} -d ${quote(option.help)}\n`;
+          return `complete -c ambervm -o ${name}${argument}${choices} -d ${quote(option.help)}\n`;
         }),
       ),
     )

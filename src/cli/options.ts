@@ -2,6 +2,7 @@
  * The options, one table: name, argument, help, what it does. Grammar, names and messages are QEMU's; what is accepted
  * without effect is listed in IGNORED, everything else is an error.
  */
+import { CPUS, LOG_ITEMS, MACHINES, VGA_TYPES } from './choices.ts';
 import { DEFAULT_GDB_DEVICE } from './gdb.ts';
 import { type Config, emptyConfig } from './config.ts';
 import { GENERATED_KINDS, generate } from './generate.ts';
@@ -21,6 +22,8 @@ export interface Option {
   /** How the argument is shown; without it the option takes none. */
   readonly argument?: string;
   readonly help: string;
+  /** Values to choose from, for shells' completion; not all that there may be. */
+  readonly values?: readonly string[];
   readonly handler: Handler;
 }
 
@@ -67,6 +70,7 @@ const STANDARD: OptionGroup = {
       name: 'generate',
       argument: GENERATED_KINDS.join('|'),
       help: 'print the manual page, a shell’s completions, the list of monitor commands',
+      values: GENERATED_KINDS,
       handler: showGenerated,
     },
     { name: 'version', help: 'display version information and exit', handler: showVersion },
@@ -75,10 +79,23 @@ const STANDARD: OptionGroup = {
       aliases: ['M'],
       argument: '[type=]name[,prop=value…]',
       help: 'machine: pc (pc-i440fx-7.2); hpet=off and vmport=off are accepted',
+      values: MACHINES.map(([name]) => name),
       handler: set.setMachine,
     },
-    { name: 'cpu', argument: 'model', help: 'CPU model (-cpu help for a list)', handler: set.setCpu },
-    { name: 'accel', argument: 'tcg', help: 'accelerator: tcg only', handler: set.setAccelerator },
+    {
+      name: 'cpu',
+      argument: 'model',
+      help: 'CPU model (-cpu help for a list)',
+      values: CPUS.map(([name]) => name),
+      handler: set.setCpu,
+    },
+    {
+      name: 'accel',
+      argument: 'tcg',
+      help: 'accelerator: tcg only',
+      values: ['tcg'],
+      handler: set.setAccelerator,
+    },
     { name: 'smp', argument: '1', help: 'number of CPUs: 1', handler: set.setSmp },
     {
       name: 'm',
@@ -148,11 +165,18 @@ const BLOCK: OptionGroup = {
 const DISPLAY: OptionGroup = {
   title: 'Display, serial ports and monitor',
   options: [
-    { name: 'vga', argument: 'std|none', help: 'video card', handler: set.setVga },
+    {
+      name: 'vga',
+      argument: 'std|none',
+      help: 'video card',
+      values: VGA_TYPES.map(([name]) => name),
+      handler: set.setVga,
+    },
     {
       name: 'display',
       argument: 'none|curses|web[=port][,host=address]|vnc=…',
       help: 'display: none, text on this terminal, a page for the browser (its address is printed), or as -vnc',
+      values: ['none', 'curses', 'web'],
       handler: set.setDisplay,
     },
     {
@@ -179,12 +203,14 @@ const DISPLAY: OptionGroup = {
       name: 'serial',
       argument: 'dev',
       help: 'serial port: stdio, mon:stdio, pty, file:path, unix:path, tcp:host:port[,server=on,wait=off], telnet:…, null, none',
+      values: ['stdio', 'mon:stdio', 'pty', 'null', 'none'],
       handler: set.addSerial,
     },
     {
       name: 'monitor',
       argument: 'dev',
       help: 'monitor, on the same kinds of device',
+      values: ['stdio', 'pty', 'none'],
       handler: set.addMonitor,
     },
     {
@@ -246,7 +272,13 @@ const DEBUG: OptionGroup = {
       help: 'short for -gdb tcp::1234',
       handler: (config) => set.setGdb(config, DEFAULT_GDB_DEVICE, '-s'),
     },
-    { name: 'd', argument: 'item,…', help: 'log these items (-d help for a list)', handler: set.setLog },
+    {
+      name: 'd',
+      argument: 'item,…',
+      help: 'log these items (-d help for a list)',
+      values: LOG_ITEMS.flatMap(([name]) => (/^[a-z_]+$/.test(name) ? [name] : [])),
+      handler: set.setLog,
+    },
     {
       name: 'trace',
       argument: '[[enable=]pattern][,events=file][,file=file]',

@@ -24,6 +24,8 @@ const ways = {
   rejection: () => Promise.reject(new Error('ours')),
   SIGTERM: () => process.kill(process.pid, 'SIGTERM'),
   SIGINT: () => process.kill(process.pid, 'SIGINT'),
+  SIGHUP: () => process.kill(process.pid, 'SIGHUP'),
+  SIGQUIT: () => process.kill(process.pid, 'SIGQUIT'),
 };
 setTimeout(ways[process.argv[2]], 20);
 if (process.argv[2].startsWith('SIG')) setTimeout(() => {}, 60_000);
@@ -55,7 +57,7 @@ function run(way: string): Promise<string> {
 }
 
 describe.skipIf(pty === undefined || process.platform === 'win32')('the terminal after', () => {
-  test.each(['end', 'exit', 'exception', 'rejection', 'SIGTERM', 'SIGINT'])(
+  test.each(['end', 'exit', 'exception', 'rejection', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'])(
     '%s',
     async (way) => {
       const output = await run(way);

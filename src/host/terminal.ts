@@ -9,6 +9,16 @@ const STDOUT = 1;
 let leave: (() => void) | undefined;
 let restore: (() => void) | undefined;
 
+/** Node restores the terminal when SIGINT and SIGTERM end it, not when these do. */
+const OTHER_ENDS = ['SIGHUP', 'SIGQUIT'] as const;
+
+function onSignal(signal: NodeJS.Signals): void {
+  // Who else listens ends us in order.
+  if (process.listenerCount(signal) > 1) return;
+  restoreTerminal();
+  process.kill(process.pid, signal);
+}
+
 /** Puts the terminal on stdin into raw mode, if there is one. Undone by {@link restoreTerminal} and at exit. */
 export function rawTerminal(): void {
   const stdin = process.stdin as ReadStream;
@@ -21,8 +31,10 @@ export function rawTerminal(): void {
   // A shell that took the terminal back put it into its own mode.
   process.on('SIGCONT', raw);
   process.on('exit', undo);
+  for (const signal of OTHER_ENDS) process.on(signal, onSignal);
   restore = () => {
     process.off('SIGCONT', raw);
+    for (const signal of OTHER_ENDS) process.off(signal, onSignal);
     process.off('exit', undo);
     undo();
   };
