@@ -3,14 +3,9 @@ _ambervm() {
   local word=$2 before=$3
   case $before in
     -readconfig|-hda|-hdb|-hdc|-hdd|-cdrom|-fda|-fdb|-drive|-vmstate-drive|-bios|-kernel|-initrd|-trace|-D|-pidfile) COMPREPLY=($(compgen -f -- "$word")); return ;;
-    -generate) COMPREPLY=($(compgen -W "man bash zsh fish monitor" -- "$word")); return ;;
-    -machine|-M) COMPREPLY=($(compgen -W "pc pc-i440fx-7.2" -- "$word")); return ;;
     -cpu) COMPREPLY=($(compgen -W "486 pentium pentium2 pentium3 qemu32" -- "$word")); return ;;
-    -accel) COMPREPLY=($(compgen -W "tcg" -- "$word")); return ;;
     -vga) COMPREPLY=($(compgen -W "none std" -- "$word")); return ;;
     -display) COMPREPLY=($(compgen -W "none curses web" -- "$word")); return ;;
-    -serial) COMPREPLY=($(compgen -W "stdio mon:stdio pty null none" -- "$word")); return ;;
-    -monitor) COMPREPLY=($(compgen -W "stdio pty none" -- "$word")); return ;;
     -d) COMPREPLY=($(compgen -W "in_asm int cpu_reset unimp guest_errors" -- "$word")); return ;;
   esac
   case $word in

@@ -9,7 +9,9 @@ export type MachineErrorCode =
   /** An argument that has no meaning here: a key that the keyboard lacks, a port that the machine has not. */
   | 'argument';
 
+/** A machine could not do what was asked of it. */
 export class MachineError extends Error {
+  /** Which of the things that go wrong; see {@link MachineErrorCode}. */
   readonly code: MachineErrorCode;
 
   constructor(code: MachineErrorCode, message: string) {

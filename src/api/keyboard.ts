@@ -7,6 +7,7 @@ import { keysOf } from '../monitor/us-keyboard.ts';
 /** How long a key is down, and up before the next, ms of virtual time. */
 const HOLD_MS = 10;
 
+/** The guest’s PS/2 keyboard, with US layout. */
 export class Keyboard {
   readonly #core: Core;
   readonly #queue: KeyQueue;

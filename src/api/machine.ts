@@ -24,6 +24,7 @@ import { type Registers, readRegisters } from './registers.ts';
 import { Screen } from './screen.ts';
 import { SerialPort } from './serial.ts';
 
+/** When a run ends. */
 export interface RunOptions<T = void> {
   /** The run ends when this settles; its value is returned, its failure thrown. */
   readonly until?: Promise<T>;
@@ -31,11 +32,18 @@ export interface RunOptions<T = void> {
   readonly instructions?: number;
   /** Limit of host time, ms: MachineError 'timeout' beyond. Default none: `until` has one of its own. */
   readonly timeoutMs?: number;
+  /** Ends the run; it rejects with the signal’s reason, the machine is paused. */
   readonly signal?: AbortSignal;
 }
 
+/** An event with its name, as `events()` gives them. */
 export type MachineEvent = {
-  [K in keyof MachineEvents]: { readonly type: K; readonly data: MachineEvents[K] };
+  [K in keyof MachineEvents]: {
+    /** Its name. */
+    readonly type: K;
+    /** What comes with it. */
+    readonly data: MachineEvents[K];
+  };
 }[keyof MachineEvents];
 
 const EVENT_NAMES = [
@@ -50,9 +58,13 @@ const EVENT_NAMES = [
   'io-error',
 ] as const satisfies readonly (keyof MachineEvents)[];
 
+/** A PC in this process. Several can run side by side. Closed by `close()` or at the end of `await using`. */
 export class Machine {
+  /** What the guest shows. */
   readonly screen: Screen;
+  /** The PS/2 keyboard. */
   readonly keyboard: Keyboard;
+  /** The PS/2 mouse. */
   readonly mouse: Mouse;
   /** Guest-physical memory. */
   readonly memory: GuestMemory;
@@ -128,6 +140,7 @@ export class Machine {
     return port;
   }
 
+  /** All serial ports, COM1 first. */
   get serialPorts(): readonly SerialPort[] {
     return this.#serials;
   }
@@ -254,6 +267,7 @@ export class Machine {
 
   // ---- looking in
 
+  /** The registers of the CPU as they are now, unsigned. */
   registers(): Registers {
     return readRegisters(this.#core.cpu);
   }
@@ -310,6 +324,7 @@ export class Machine {
     for (const end of this.#enders) end();
   }
 
+  /** As `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

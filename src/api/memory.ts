@@ -3,6 +3,7 @@ import type { Machine as Core } from '../machine/machine.ts';
 import { readVirtual } from '../monitor/registers.ts';
 import { MachineError } from './errors.ts';
 
+/** Guest RAM and what else the CPU sees at memory addresses. Addresses are unsigned, 32 bits. */
 export class GuestMemory {
   readonly #core: Core;
 

@@ -3,6 +3,7 @@ import type { Machine as Core } from '../machine/machine.ts';
 
 const BITS = { left: 1, right: 2, middle: 4 } as const;
 
+/** The guest’s PS/2 mouse. */
 export class Mouse {
   readonly #core: Core;
   #buttons = 0;
@@ -20,6 +21,7 @@ export class Mouse {
     this.#core.wake();
   }
 
+  /** Presses or lets go of a button. */
   button(name: keyof typeof BITS, down: boolean): void {
     this.#buttons = down ? this.#buttons | BITS[name] : this.#buttons & ~BITS[name];
     this.#core.mouse.buttons(this.#buttons);

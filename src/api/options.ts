@@ -4,34 +4,49 @@ import { escapeCommas } from '../cli/grammar.ts';
 import { parseCommandLine } from '../cli/options.ts';
 import { MachineError } from './errors.ts';
 
+/** A drive, as `-drive` describes one. */
 export interface DriveSpec {
   /** Image; an empty CD or floppy drive without it. */
   readonly file?: string;
+  /** Default: found out from the first sector. */
   readonly format?: 'raw' | 'qcow2';
   /** Default `ide`; `none`: not seen by the guest, but part of snapshots (it may hold RAM and device state). */
   readonly interface?: 'ide' | 'floppy' | 'none';
+  /** Default `disk`. */
   readonly media?: 'disk' | 'cdrom';
+  /** Place on its controllers, from 0; default the next that is free. */
   readonly index?: number;
+  /** The guest cannot write it. CDs always are. */
   readonly readOnly?: boolean;
   /** Writes go to memory and are lost at the end. */
   readonly snapshot?: boolean;
 }
 
+/** What a machine is made of. What cannot be had rejects with BlockError, FirmwareError or UsageError. */
 export interface MachineOptions {
   /** Guest RAM: bytes, or text such as `64M`. Default 128 MiB. */
   readonly memory?: number | string;
   /** `pentium3` (default), `qemu32`, `pentium2`, `pentium`, `486`. */
   readonly cpu?: string;
+  /** Image of the first IDE disk. */
   readonly hda?: string;
+  /** Image of the second IDE disk. */
   readonly hdb?: string;
+  /** Image of the third IDE disk, in place of the CD drive. */
   readonly hdc?: string;
+  /** Image of the fourth IDE disk. */
   readonly hdd?: string;
+  /** Image of the CD in the third IDE drive. */
   readonly cdrom?: string;
+  /** Image of the floppy in drive A. */
   readonly fda?: string;
+  /** Image of the floppy in drive B. */
   readonly fdb?: string;
+  /** Drives that need more words. */
   readonly drives?: readonly DriveSpec[];
   /** Linux kernel to start without a boot loader. */
   readonly kernel?: string;
+  /** Initial RAM disk of `kernel`. */
   readonly initrd?: string;
   /** Kernel command line. */
   readonly append?: string;
@@ -39,6 +54,7 @@ export interface MachineOptions {
   readonly bios?: string;
   /** Boot order: `c` disk, `d` CD, `a` floppy. */
   readonly boot?: string;
+  /** Video card; default `std`. */
   readonly vga?: 'std' | 'none';
   /** Number of serial ports, 0 to 4; default 1. */
   readonly serialPorts?: number;
@@ -48,7 +64,14 @@ export interface MachineOptions {
    * Virtual time is counted instructions, 2^shift ns each: runs repeat bit for bit. `true`: shift 3 and no sleeping while
    * the guest idles, which makes tests fast.
    */
-  readonly icount?: boolean | { readonly shift: number; readonly sleep?: boolean };
+  readonly icount?:
+    | boolean
+    | {
+        /** An instruction takes 2^shift ns. */
+        readonly shift: number;
+        /** Whether real time passes while the guest idles; default true. */
+        readonly sleep?: boolean;
+      };
   /** Date at power-on; default now (a fixed date if `icount` is set). */
   readonly date?: Date;
   /** A reset ends the run instead. */

@@ -7,6 +7,7 @@ const NAMES = [
   ...(['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'cr0', 'cr2', 'cr3', 'cr4'] as const),
 ];
 
+/** Registers by name, unsigned. */
 export type Registers = Readonly<Record<(typeof NAMES)[number], number>>;
 
 export function readRegisters(cpu: Cpu): Registers {

@@ -7,13 +7,17 @@ import { toPattern, Waiter, type WaitOptions } from './wait.ts';
 /** How often the screen is looked at while somebody waits, ms. */
 const LOOK_MS = 20;
 
+/** A picture of the screen. */
 export interface Picture {
+  /** Pixels. */
   readonly width: number;
+  /** Pixels. */
   readonly height: number;
   /** Width × height × 3 bytes. */
   readonly rgb: Uint8Array;
 }
 
+/** What the guest shows on its display. */
 export class Screen {
   readonly #core: Core;
 

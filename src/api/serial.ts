@@ -13,12 +13,15 @@ const SEQUENCE = /\x1b(?:\[[ -?]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][ -~]|[
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is looked for
 const UNFINISHED = /\x1b(?:\[[ -?]*|\][^\x07\x1b]*|[()])?$/;
 
+/** Limits of a wait for text. */
 export interface SerialWaitOptions extends WaitOptions {
   /** Search all text that is kept, not only what came since the last match. Default false. */
   readonly fromStart?: boolean;
 }
 
+/** A serial port of the guest, from the other end of the cable. */
 export class SerialPort implements CharSink {
+  /** For the machine: called when it may go on sending. */
   onWritable: (() => void) | undefined;
   readonly #decoder = new TextDecoder();
   readonly #input: number[] = [];
@@ -122,6 +125,7 @@ export class SerialPort implements CharSink {
     this.#cursor = this.#text.length;
   }
 
+  /** Settles waits: the machine is gone. For the machine. */
   closed(): void {
     this.#flush();
     for (const waiter of this.#waiters) waiter.fail(new MachineError('closed', 'the machine was closed'));

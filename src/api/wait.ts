@@ -1,9 +1,11 @@
 /** Waiting for something to become true, with a time limit and an AbortSignal. */
 import { MachineError } from './errors.ts';
 
+/** Limits of a wait. */
 export interface WaitOptions {
   /** Host time, ms; default 30,000. */
   readonly timeoutMs?: number;
+  /** Ends the wait; it rejects with the signal’s reason. */
   readonly signal?: AbortSignal;
 }
 

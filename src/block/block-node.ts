@@ -9,9 +9,11 @@ export interface BlockNode {
   readonly format: string;
   /** Guest-visible size in bytes. */
   readonly sizeBytes: number;
+  /** Writes are refused. */
   readonly readOnly: boolean;
   /** Fills `target` from `offset`; beyond the end is a BlockError `out-of-bounds`. */
   read(offset: number, target: Uint8Array): Promise<void>;
+  /** Writes all of `source`. Rejects with BlockError `read-only`, `out-of-bounds`, `no-space` or `io`. */
   write(offset: number, source: Uint8Array): Promise<void>;
   /** Reads as zero afterwards; may deallocate. */
   writeZeroes(offset: number, length: number): Promise<void>;
@@ -35,12 +37,15 @@ export interface CacheStatistics {
 
 /** One internal snapshot, as `info snapshots` and `qemu-img snapshot -l` show it. */
 export interface SnapshotInfo {
+  /** A number as text, given by the image. */
   readonly id: string;
+  /** The name that the user gave. */
   readonly tag: string;
   /** Bytes of VM state; 0 for a disk-only snapshot. */
   readonly vmStateBytes: number;
   /** Seconds and nanoseconds since the epoch. */
   readonly dateSec: number;
+  /** Nanoseconds of the second. */
   readonly dateNsec: number;
   /** Virtual clock in ns when it was taken. */
   readonly vmClockNs: number;
@@ -52,10 +57,15 @@ export interface SnapshotInfo {
 
 /** What a new snapshot is made with. */
 export interface SnapshotMeta {
+  /** The name that the user gave. */
   readonly tag: string;
+  /** Seconds since the epoch. */
   readonly dateSec: number;
+  /** Nanoseconds of the second. */
   readonly dateNsec: number;
+  /** Virtual clock, ns. */
   readonly vmClockNs: number;
+  /** Instructions executed, or -1 when icount was off. */
   readonly icount: number;
   /** VM state bytes already written to the VM state area; 0 for none. */
   readonly vmStateBytes: number;
@@ -68,6 +78,7 @@ export const MAX_SNAPSHOT_EXTRA = 1000;
 
 /** An image with internal snapshots and a VM state area (qcow2). */
 export interface Snapshotting {
+  /** In the order of the image. */
   listSnapshots(): readonly SnapshotInfo[];
   /**
    * Opens a writer for VM state: clusters are written whole, in any order, into new space that belongs to no snapshot
@@ -82,6 +93,7 @@ export interface Snapshotting {
   prepareInstant?(): Promise<DiskInstant>;
   /** Makes the snapshot's disk contents the active ones. BlockError `not-found` if there is none of this id or tag. */
   applySnapshot(idOrTag: string): Promise<void>;
+  /** Frees what no other snapshot and not the disk needs. Rejects with BlockError `not-found`. */
   deleteSnapshot(idOrTag: string): Promise<void>;
   /** Reads VM state of a snapshot without applying it, at a byte offset within the VM state. */
   readVmState(idOrTag: string, offset: number, target: Uint8Array): Promise<void>;
@@ -192,6 +204,7 @@ export function supportsCommit(node: BlockNode): node is BlockNode & Committing 
   return 'commit' in node;
 }
 
+/** Whether it is an image that can hold snapshots (qcow2). */
 export function supportsSnapshots(node: BlockNode): node is BlockNode & Snapshotting {
   return 'listSnapshots' in node;
 }

@@ -24,8 +24,11 @@ export interface BlockErrorContext {
   readonly cause?: unknown;
 }
 
+/** An image is not what it should be, or the host cannot do what was asked. */
 export class BlockError extends Error {
+  /** For a program to branch on. */
   readonly code: BlockErrorCode;
+  /** Which file, where in it, what was found and what expected. */
   readonly context: BlockErrorContext;
 
   constructor(code: BlockErrorCode, message: string, context: BlockErrorContext = {}) {

@@ -18,9 +18,11 @@ import { openRaw } from './raw/raw.ts';
 /** Images in a backing chain, the first one included. */
 export const MAX_CHAIN_DEPTH = 512;
 
+/** How to open an image. */
 export interface OpenImageOptions {
   /** `raw` or `qcow2`; without it the first sector tells, and a raw disk's first sector is guarded. */
   readonly format?: string;
+  /** Nothing is written; default false. */
   readonly readOnly?: boolean;
   /** Writes go to memory and are lost on close (`-snapshot`). */
   readonly snapshot?: boolean;
@@ -28,6 +30,7 @@ export interface OpenImageOptions {
   readonly backing?: boolean;
   /** In place of what the header names; relative to the current folder. */
   readonly backingFile?: string;
+  /** Format of `backingFile`. */
   readonly backingFormat?: string;
   /** In place of the external data file that the header names; relative to the current folder. */
   readonly dataFile?: string;
@@ -59,6 +62,7 @@ interface ChainOptions extends OpenImageOptions {
   readonly lockQueue: LockQueue;
 }
 
+/** Opens an image with its backing chain. Rejects with BlockError: what was found, where, and what was expected. */
 export async function openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
   const { snapshot = false } = options;
   const readOnly = options.readOnly === true || snapshot;

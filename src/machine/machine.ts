@@ -28,20 +28,47 @@ import {
 import { traceReset } from './trace.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
+/** What happens to a machine, by name. */
 export interface MachineEvents {
+  /** It runs, stands still, or does something else than before. */
   state: RunState;
-  reset: { readonly guest: boolean };
-  shutdown: { readonly guest: boolean; readonly reason: string };
+  /** A reset; `guest`: the guest asked for it. */
+  reset: {
+    /** Asked for by the guest. */
+    readonly guest: boolean;
+  };
+  /** Power-off; `guest`: by the guest. */
+  shutdown: {
+    /** By the guest. */
+    readonly guest: boolean;
+    /** As QMP’s SHUTDOWN names it. */
+    readonly reason: string;
+  };
+  /** The guest went to sleep (ACPI S3). */
   suspend: undefined;
   /** The power button was pressed from outside. */
   powerdown: undefined;
   /** A machine that runs stands still for a snapshot (true), or goes on. Its state says save-vm or restore-vm meanwhile. */
   frozen: boolean;
   /** A loadvm has put another state in place: keys held, text waited for and the like are things of the past. */
-  loaded: { readonly tag: string };
+  loaded: {
+    /** The snapshot’s. */
+    readonly tag: string;
+  };
   /** isa-debug-exit: the process should end with (value << 1) | 1. */
-  exit: { readonly code: number };
-  'io-error': { readonly device: string; readonly operation: string; readonly error: Error };
+  exit: {
+    /** Exit code for the process. */
+    readonly code: number;
+  };
+  /** A disk request failed. The guest has seen it. */
+  'io-error': {
+    /** QEMU’s name of the drive. */
+    readonly device: string;
+    /** `read`, `write` or `flush`. */
+    readonly operation: string;
+    /** A BlockError mostly. */
+    readonly error: Error;
+  };
 }
 
 /** Disks only: a sector that cannot be read leaves the geometry to the size. */

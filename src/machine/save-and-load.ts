@@ -28,7 +28,9 @@ import type { VirtualClock } from './virtual-clock.ts';
 
 export const MACHINE_TYPE = 'pc-i440fx-7.2';
 
+/** How to make a snapshot. */
 export interface SaveOptions {
+  /** Cancels it: nothing of it is left. */
   readonly signal?: AbortSignal;
   /** Bytes done and to do. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -45,8 +47,11 @@ export interface BackgroundSaveOptions extends SaveOptions {
   readonly copyBytes?: number;
 }
 
+/** How to load a snapshot. */
 export interface LoadOptions {
+  /** Cancels it: the machine goes on as it was. */
   readonly signal?: AbortSignal;
+  /** Told how far it is, bytes. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   /** Run before RAM is read, where the snapshot's layout allows it; default true. */
   readonly lazy?: boolean;

@@ -54,9 +54,11 @@ export interface MigrationErrorContext {
  * in the stream it was found.
  */
 export class MigrationError extends Error {
+  /** For a program to branch on. */
   readonly code: MigrationErrorCode;
   /** The first line alone. */
   readonly text: string;
+  /** Which section and field, what was found and what expected. */
   readonly context: MigrationErrorContext;
 
   constructor(code: MigrationErrorCode, text: string, context: MigrationErrorContext = {}) {

@@ -11,6 +11,7 @@ import type { MachineOptions } from '../api/options.ts';
 import { fingerprint } from './fingerprint.ts';
 import { onOverlays } from './overlays.ts';
 
+/** A machine, and how it boots. */
 export interface GuestSpec {
   /** Images named here are never written: tests run on overlays. */
   readonly machine: MachineOptions;
@@ -27,7 +28,9 @@ export const BOOTED = 'booted';
 /** Cached states that no run has used for this long are deleted, ms. */
 const UNUSED_AFTER_MS = 14 * 24 * 3600 * 1000;
 
+/** A machine that was booted once, and goes back to that state as often as asked. */
 export class Guest {
+  /** The one machine. */
   readonly vm: Machine;
   /** Whether this run had to boot. */
   readonly wasBooted: boolean;
@@ -66,11 +69,13 @@ export class Guest {
     return this.vm;
   }
 
+  /** Ends the machine, deletes the overlays. */
   async close(): Promise<void> {
     await this.vm.close();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
+  /** As `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

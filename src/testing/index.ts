@@ -32,15 +32,22 @@ declare module 'vitest' {
 
 expect.extend(matchers);
 
+/** A guest for tests, and where their failures leave something to look at. */
 export interface GuestTestOptions extends GuestSpec {
   /** Where screen, serial log and registers of a failed test go; default `ambervm-failures`. */
   readonly artifactsDir?: string;
 }
 
+/** What a test is given. */
+export interface GuestFixtures {
+  /** One a file. */
+  readonly guest: Guest;
+  /** In the state that `boot` left, at the beginning of each test. */
+  readonly vm: Machine;
+}
+
 /** A `test` whose `vm` is the booted machine, restored before every test, paused after it. */
-export function guestTest(
-  options: GuestTestOptions,
-): TestAPI<{ readonly guest: Guest; readonly vm: Machine }> {
+export function guestTest(options: GuestTestOptions): TestAPI<GuestFixtures> {
   const { artifactsDir = 'ambervm-failures' } = options;
   return (
     base

@@ -5,6 +5,7 @@ import type { Machine } from '../api/machine.ts';
 import { toPattern } from '../api/wait.ts';
 import { decodePng } from '../host/display/png-decode.ts';
 
+/** How alike pictures must be. */
 export interface ScreenComparison {
   /** Pixels that may differ; default 0. */
   readonly maxDifferentPixels?: number;

@@ -31,7 +31,9 @@ import { preallocate } from './preallocate.ts';
 import { openQcow2 } from './qcow2.ts';
 import { setRefcount } from './refcount.ts';
 
+/** What a new qcow2 image is like; defaults are qemu-img’s. */
 export interface CreateQcow2Options {
+  /** Virtual size, bytes. */
   readonly sizeBytes: number;
   /** A power of two, 512 bytes to 2 MiB; default 64 KiB. */
   readonly clusterSize?: number;
@@ -39,11 +41,15 @@ export interface CreateQcow2Options {
   readonly version?: 2 | 3;
   /** 1, 2, 4 … 64; default 16. */
   readonly refcountBits?: number;
+  /** Name of the image below, as it is to stand in the header. */
   readonly backingFile?: string;
+  /** Format of the image below. */
   readonly backingFormat?: string;
   /** Clusters of 32 parts that are mapped each for itself; version 3, clusters of at least 16 KiB. */
   readonly extendedL2?: boolean;
+  /** Reference counts may be written late; a check sets them right. */
   readonly lazyRefcounts?: boolean;
+  /** How compressed clusters are; default `zlib`. */
   readonly compressionType?: 'zlib' | 'zstd';
   /** Name of the file that will hold the data, relative to the current folder as in QEMU; it is made too. */
   readonly dataFile?: string;
