@@ -41,7 +41,7 @@ const kinds: readonly Kind[] = [
   { operation: 'flush', code: 'io', shortBytes: 0 },
   { operation: 'read', code: 'io', shortBytes: 0 },
 ];
-const STRIDE = isLongRun ? 3 : 67;
+const STRIDES = isLongRun ? { write: 3, flush: 3, read: 3 } : { write: 67, flush: 19, read: 9 };
 
 /** The disk goes back as a whole, RAM follows: what fails behind the command is the RAM's. */
 const load =
@@ -160,7 +160,7 @@ describe('savevm, loadvm and delvm on a disk that fails', () => {
     }, async () => {
       const base = await prepared();
       let failures = 0;
-      for (let number = 0, failed = true; failed; number += STRIDE) {
+      for (let number = 0, failed = true; failed; number += STRIDES[operation]) {
         failed = false;
         const run = new Run(kind);
         await run.open(base);
@@ -183,7 +183,7 @@ describe('savevm, loadvm and delvm on a disk that fails', () => {
           leaks: 0,
         });
       }
-      expect(failures).toBeGreaterThan(operation === 'flush' ? 0 : 1);
+      expect(failures).toBeGreaterThan(1);
     });
   }
 });
