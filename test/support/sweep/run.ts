@@ -44,6 +44,7 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true, mode
   c.jit.enabled = jit;
   // Programs are short.
   c.jit.period = 256;
+  c.jit.patience = 12;
   if (model !== undefined) c.model = model;
   const at = c.mem.ramAddress + (8 << 20);
   c.u8.set(rom, at);

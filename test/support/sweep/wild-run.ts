@@ -32,6 +32,7 @@ export class WildEngine {
   constructor(jit: boolean, slice: () => number) {
     this.cpu.jit.enabled = jit;
     this.cpu.jit.period = 256;
+    this.cpu.jit.patience = 12;
     this.#slice = slice;
     this.cpu.acknowledge = () => {
       this.cpu.setInterruptLine(0);
