@@ -3,30 +3,17 @@
  * seen as before, a second try works, and what comes out in the end is what was asked for.
  */
 import { describe, expect, it } from 'vitest';
-import { BlockError, type BlockErrorCode } from '../../src/block/errors.ts';
-import { injectErrors, type Operation } from '../../src/block/filters/inject-error.ts';
+import { BlockError } from '../../src/block/errors.ts';
+import { injectErrors } from '../../src/block/filters/inject-error.ts';
 import { checkImage } from '../../src/block/qcow2/check.ts';
 import { layOut } from '../../src/block/qcow2/create.ts';
 import { openQcow2 } from '../../src/block/qcow2/qcow2.ts';
+import { FAILURES, type Failure } from '../support/crash/failures.ts';
 import { Rig } from '../support/crash/rig.ts';
 import { isLongRun } from '../support/guests.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { chains } from './crash-chains.ts';
 import { sequential, type Workload } from './crash-workloads.ts';
-
-interface Kind {
-  readonly operation: Operation;
-  readonly code: BlockErrorCode;
-  /** Bytes that get through. */
-  readonly shortBytes: number;
-}
-const kinds: readonly Kind[] = [
-  { operation: 'write', code: 'no-space', shortBytes: 0 },
-  { operation: 'write', code: 'no-space', shortBytes: 1536 },
-  { operation: 'write', code: 'io', shortBytes: 512 },
-  { operation: 'flush', code: 'io', shortBytes: 0 },
-  { operation: 'read', code: 'io', shortBytes: 0 },
-];
 
 async function prepared({ image, options, setup }: Workload): Promise<Uint8Array> {
   const file = new MemoryFile(layOut('t', image));
@@ -40,7 +27,7 @@ async function prepared({ image, options, setup }: Workload): Promise<Uint8Array
 async function runWithError(
   workload: Workload,
   base: Uint8Array,
-  kind: Kind,
+  kind: Failure,
   number: number,
 ): Promise<boolean> {
   let injector: ReturnType<typeof injectErrors> | undefined;
@@ -105,7 +92,7 @@ describe('a request that fails', () => {
     it(name, { timeout: isLongRun ? 1_200_000 : 120_000 }, async () => {
       const workload = make();
       const base = await prepared(workload);
-      for (const kind of kinds) {
+      for (const kind of FAILURES) {
         const stride = isLongRun ? 1 : name.includes('compressed') || name in chains ? 37 : 7;
         for (let number = 0; ; number += stride) {
           const what = `${kind.operation} ${number}, ${kind.code}, ${kind.shortBytes} bytes done`;

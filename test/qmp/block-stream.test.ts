@@ -6,7 +6,7 @@ import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createQcow2 } from '../../src/block/qcow2/create.ts';
 import { requireProgram } from '../support/programs.ts';
 import { hasQemuImg, qemuCheck, run } from '../support/qemu-img.ts';
-import { ourPeer, type Peer, qemuPeer } from './client.ts';
+import { MACHINE, ourPeer, type Peer, qemuPeer } from './client.ts';
 
 const SIZE = 8 << 20;
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-stream-'));
@@ -30,16 +30,6 @@ async function overlay(): Promise<{ file: string; contents: Buffer }> {
   return { file, contents };
 }
 
-const MACHINE = [
-  '-M',
-  'pc-i440fx-7.2,hpet=off,vmport=off',
-  '-cpu',
-  'pentium3',
-  '-m',
-  '16',
-  '-nodefaults',
-  '-S',
-];
 const OURS = ['-bios', 'amberbios.bin'];
 
 async function ours(file: string) {

@@ -12,6 +12,12 @@ export interface Message {
   readonly [key: string]: unknown;
 }
 
+/** The reference machine, small and stopped. */
+export const MACHINE = [
+  ...['-M', 'pc-i440fx-7.2,hpet=off,vmport=off', '-cpu', 'pentium3'],
+  ...['-m', '16', '-nodefaults', '-S'],
+];
+
 export class QmpClient {
   readonly messages: Message[] = [];
   readonly #write: (text: string) => void;

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createQcow2 } from '../../src/block/qcow2/create.ts';
 import { requireProgram } from '../support/programs.ts';
-import { type Message, ourPeer, type Peer, qemuPeer, shapeOf } from './client.ts';
+import { MACHINE, type Message, ourPeer, type Peer, qemuPeer, shapeOf } from './client.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-qmp-'));
 const peers: Peer[] = [];
@@ -23,16 +23,6 @@ async function image(): Promise<string> {
   return file;
 }
 
-const MACHINE = [
-  '-M',
-  'pc-i440fx-7.2,hpet=off,vmport=off',
-  '-cpu',
-  'pentium3',
-  '-m',
-  '16',
-  '-nodefaults',
-  '-S',
-];
 const BIOS = ['-bios', 'amberbios.bin'];
 
 async function ours(...more: readonly string[]) {

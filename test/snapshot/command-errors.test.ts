@@ -3,12 +3,13 @@
  * snapshots are as before, the same command works when there is room again. AMBERVM_LONG=1: every third request.
  */
 import { describe, expect, it } from 'vitest';
-import { BlockError, type BlockErrorCode } from '../../src/block/errors.ts';
-import { type Injector, injectErrors, type Operation } from '../../src/block/filters/inject-error.ts';
+import { BlockError } from '../../src/block/errors.ts';
+import { type Injector, injectErrors } from '../../src/block/filters/inject-error.ts';
 import { checkImage } from '../../src/block/qcow2/check.ts';
 import { layOut } from '../../src/block/qcow2/create.ts';
 import { openQcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { MigrationError } from '../../src/migration/errors.ts';
+import { FAILURES, type Failure } from '../support/crash/failures.ts';
 import { Rig } from '../support/crash/rig.ts';
 import { isLongRun } from '../support/guests.ts';
 import { MemoryFile } from '../support/memory-file.ts';
@@ -28,19 +29,6 @@ import {
   type World,
 } from './crash-savevm-workloads.ts';
 
-interface Kind {
-  readonly operation: Operation;
-  readonly code: BlockErrorCode;
-  /** Bytes that get through. */
-  readonly shortBytes: number;
-}
-const kinds: readonly Kind[] = [
-  { operation: 'write', code: 'no-space', shortBytes: 0 },
-  { operation: 'write', code: 'no-space', shortBytes: 1536 },
-  { operation: 'write', code: 'io', shortBytes: 512 },
-  { operation: 'flush', code: 'io', shortBytes: 0 },
-  { operation: 'read', code: 'io', shortBytes: 0 },
-];
 const STRIDES = isLongRun ? { write: 3, flush: 3, read: 3 } : { write: 67, flush: 19, read: 9 };
 
 /** The disk goes back as a whole, RAM follows: what fails behind the command is the RAM's. */
@@ -82,11 +70,11 @@ function blockError(error: unknown): BlockError | undefined {
 }
 
 class Run {
-  readonly #kind: Kind;
+  readonly #kind: Failure;
   world!: World;
   injector!: Injector;
 
-  constructor(kind: Kind) {
+  constructor(kind: Failure) {
     this.#kind = kind;
   }
 
@@ -153,7 +141,7 @@ class Run {
 }
 
 describe('savevm, loadvm and delvm on a disk that fails', () => {
-  for (const kind of kinds) {
+  for (const kind of FAILURES) {
     const { code, operation, shortBytes } = kind;
     it(`${operation}: ${code}, ${shortBytes} bytes done`, {
       timeout: isLongRun ? 3_600_000 : 240_000,

@@ -44,20 +44,28 @@ export const OUTPUT_LIMIT = 64 * 1024;
 /** Input that came faster than the front end takes it; says when to stop and when to go on reading. */
 export class InputQueue {
   #chunks: Uint8Array[] = [];
+  #waiting = 0;
   readonly #pause: () => void;
   readonly #resume: () => void;
   #isPaused = false;
   #isDelivering = false;
   frontend: CharFrontend | undefined;
 
-  constructor(pause: () => void, resume: () => void) {
+  /** Without the two: a source that cannot wait; see {@link offer}. */
+  constructor(pause: () => void = () => {}, resume: () => void = () => {}) {
     this.#pause = pause;
     this.#resume = resume;
   }
 
   push(chunk: Uint8Array): void {
     this.#chunks.push(chunk);
+    this.#waiting += chunk.length;
     this.deliver();
+  }
+
+  /** From a source that cannot wait: dropped where more than `limit` bytes would lie here. */
+  offer(chunk: Uint8Array, limit: number): void {
+    if (this.#waiting + chunk.length <= limit) this.push(chunk);
   }
 
   /** Hands over what the front end can take. */
@@ -70,7 +78,9 @@ export class InputQueue {
       const chunk = this.#chunks[0]!;
       if (chunk.length > room) this.#chunks[0] = chunk.subarray(room);
       else this.#chunks.shift();
-      this.frontend!.receive(chunk.subarray(0, room));
+      const taken = chunk.subarray(0, room);
+      this.#waiting -= taken.length;
+      this.frontend!.receive(taken);
     }
     this.#isDelivering = false;
     const isFull = this.#chunks.length > 0;
@@ -83,6 +93,7 @@ export class InputQueue {
   /** Forgets what was not delivered (the client is gone). */
   clear(): void {
     this.#chunks = [];
+    this.#waiting = 0;
     this.#isPaused = false;
   }
 }

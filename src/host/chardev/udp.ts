@@ -18,11 +18,7 @@ export class UdpChardev implements CharBackend {
   readonly filename: string = 'udp';
   readonly #spec: UdpSpec;
   readonly #socket: Socket;
-  readonly #input = new InputQueue(
-    () => {},
-    () => {},
-  );
-  #waiting = 0;
+  readonly #input = new InputQueue();
   #isClosed = false;
   /** The last datagram is out. */
   #sent: Promise<void> = Promise.resolve();
@@ -34,9 +30,7 @@ export class UdpChardev implements CharBackend {
     // Nobody there (ICMP): datagrams are lost.
     socket.on('error', () => {});
     socket.on('message', (data) => {
-      if (this.#waiting + data.length > INPUT_LIMIT) return;
-      this.#waiting += data.length;
-      this.#input.push(data);
+      this.#input.offer(data, INPUT_LIMIT);
     });
   }
 
@@ -62,13 +56,7 @@ export class UdpChardev implements CharBackend {
   }
 
   attach(frontend: CharFrontend): void {
-    this.#input.frontend = {
-      canReceive: () => frontend.canReceive(),
-      receive: (bytes) => {
-        this.#waiting -= bytes.length;
-        frontend.receive(bytes);
-      },
-    };
+    this.#input.frontend = frontend;
     frontend.onEvent?.('opened');
   }
 

@@ -16,11 +16,7 @@ export class VirtualConsole implements CharBackend {
   readonly label: string;
   #history: Buffer = Buffer.alloc(0);
   #frontend: CharFrontend | undefined;
-  #waiting = 0;
-  readonly #input = new InputQueue(
-    () => {},
-    () => {},
-  );
+  readonly #input = new InputQueue();
 
   constructor(label: string) {
     this.label = label;
@@ -32,13 +28,7 @@ export class VirtualConsole implements CharBackend {
 
   attach(frontend: CharFrontend): void {
     this.#frontend = frontend;
-    this.#input.frontend = {
-      canReceive: () => frontend.canReceive(),
-      receive: (bytes) => {
-        this.#waiting -= bytes.length;
-        frontend.receive(bytes);
-      },
-    };
+    this.#input.frontend = frontend;
     frontend.onEvent?.('opened');
   }
 
@@ -54,9 +44,7 @@ export class VirtualConsole implements CharBackend {
   }
 
   type(bytes: Uint8Array): void {
-    if (this.#waiting + bytes.length > INPUT_LIMIT) return;
-    this.#waiting += bytes.length;
-    this.#input.push(bytes);
+    this.#input.offer(bytes, INPUT_LIMIT);
   }
 
   acceptInput(): void {
