@@ -64,7 +64,7 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true, mode
 async function runProgram(program: string, args: string[], cwd: string, file: string): Promise<string> {
   const log = join(cwd, file);
   // A shell's pipe: Bochs's debugger stops in the middle when its input is one of Node's sockets.
-  const line = `(echo c; sleep 60) | timeout 300 ${[program, ...args].join(' ')} >stdout 2>stderr`;
+  const line = `(echo c; sleep 60) | timeout --foreground 300 ${[program, ...args].join(' ')} >stdout 2>stderr`;
   const child = spawn('sh', ['-c', line], { cwd, stdio: 'ignore', detached: true });
   const closed = new Promise<void>((resolve, reject) => {
     child.on('close', () => resolve());
