@@ -30,6 +30,11 @@ const SETTLED: readonly { readonly model: RegExp; readonly name: RegExp; readonl
     name: / ?0f (0d|19|1[a-f]) /,
     why: 'NOP r/m came with the Pentium Pro (SDM 2B, NOP)',
   },
+  {
+    model: /^pentium2$/,
+    name: /^(66 |f. )*0f 18 /,
+    why: 'hints are NOP r/m since the Pentium Pro (SDM 2B, NOP and PREFETCHh); Bochs wants SSE',
+  },
   { model: /^pentium2$/, name: /^(66 |f. )*0f ae/, why: 'FXSAVE: this model is the later one that has it' },
   { model: /./, name: /^(66 )?d[bdf] 0b$/, why: 'FISTTP is on every model, as with QEMU’s TCG' },
   { model: /^qemu32$/, name: /^0f ae 3b$/, why: 'CLFLUSH: CPUID does not announce it' },
