@@ -10,7 +10,7 @@ import { VncServer } from '../../src/host/vnc/server.ts';
 import type { Machine } from '../../src/machine/machine.ts';
 import { requireProgram } from '../support/programs.ts';
 import { parsePpm } from '../support/qtest.ts';
-import { tinyMachine } from '../support/tiny-machine.ts';
+import { setLinearMode, tinyMachine } from '../support/tiny-machine.ts';
 
 const [WIDTH, HEIGHT] = [496, 240];
 const PORT_BASE = 5900;
@@ -31,18 +31,7 @@ let port: number;
 
 beforeAll(async () => {
   machine = await tinyMachine();
-  const { ports } = machine.board;
-  for (const [index, value] of [
-    [1, WIDTH],
-    [2, HEIGHT],
-    [3, 32],
-    [4, 0x41],
-  ] as const) {
-    ports.write(0x1ce, 2, index);
-    ports.write(0x1cf, 2, value);
-  }
-  ports.read(0x3da, 1);
-  ports.write(0x3c0, 1, 0x20);
+  setLinearMode(machine, WIDTH, HEIGHT);
   const { framebuffer } = machine.screen!;
   for (let i = 0; i < WIDTH * HEIGHT; i++) {
     framebuffer.write32!(i * 4, colorAt(i % WIDTH, Math.floor(i / WIDTH)));

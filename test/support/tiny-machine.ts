@@ -35,3 +35,21 @@ export async function tinyMachine(
     ...rest,
   });
 }
+
+/** A linear mode of 32 bits. */
+export function setLinearMode(machine: Machine, width: number, height: number): void {
+  const { ports } = machine.board;
+  for (const [index, value] of [
+    [4, 0],
+    [1, width],
+    [2, height],
+    [3, 32],
+    [4, 0x41],
+  ] as const) {
+    ports.write(0x1ce, 2, index);
+    ports.write(0x1cf, 2, value);
+  }
+  // Attribute controller: screen on.
+  ports.read(0x3da, 1);
+  ports.write(0x3c0, 1, 0x20);
+}

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { RfbClient, type RfbFormat, RGB888 } from '../../../test/support/rfb-client.ts';
-import { tinyMachine } from '../../../test/support/tiny-machine.ts';
+import { setLinearMode, tinyMachine } from '../../../test/support/tiny-machine.ts';
 import { openImage } from '../../block/open.ts';
 import { createQcow2 } from '../../block/qcow2/create.ts';
 import type { Machine } from '../../machine/machine.ts';
@@ -44,24 +44,6 @@ async function rig(
   return { machine, server, port, connect };
 }
 
-/** A linear mode of 32 bits. */
-function setMode(machine: Machine, width: number, height: number): void {
-  const { ports } = machine.board;
-  for (const [index, value] of [
-    [4, 0],
-    [1, width],
-    [2, height],
-    [3, 32],
-    [4, 0x41],
-  ] as const) {
-    ports.write(0x1ce, 2, index);
-    ports.write(0x1cf, 2, value);
-  }
-  // Attribute controller: screen on.
-  ports.read(0x3da, 1);
-  ports.write(0x3c0, 1, 0x20);
-}
-
 /** Noise, flat parts, and few colours, so that every kind of tile occurs. */
 function paint(machine: Machine, seed = 1): void {
   const surface = machine.screen!.render();
@@ -91,7 +73,7 @@ describe('pictures are the screen, pixel for pixel', () => {
     ['ZRLE', 16],
   ])('%s', async (_name, encoding) => {
     const { machine, connect } = await rig();
-    setMode(machine, 496, 200);
+    setLinearMode(machine, 496, 200);
     paint(machine);
     const client = await connect();
     expect([client.width, client.height, client.name]).toEqual([496, 200, 'test']);
@@ -136,7 +118,7 @@ describe('pictures are the screen, pixel for pixel', () => {
   ];
   test.each(FORMATS)('%s', async (_name, format) => {
     const { machine, connect } = await rig();
-    setMode(machine, 448, 70);
+    setLinearMode(machine, 448, 70);
     paint(machine, 7);
     const expected = screen(machine).map((pixel) =>
       format.colours.reduce((all, [max, shift], i) => {
@@ -155,14 +137,14 @@ describe('pictures are the screen, pixel for pixel', () => {
 
   test('another size', async () => {
     const { machine, connect } = await rig();
-    setMode(machine, 320, 200);
+    setLinearMode(machine, 320, 200);
     machine.start();
     const [told, extended, untold] = [await connect(), await connect(), await connect()];
     told.setEncodings(0, -223);
     extended.setEncodings(0, -223, -308);
     for (const client of [told, extended, untold]) await client.update();
     expect(extended.screenStatus).toEqual([0]);
-    setMode(machine, 696, 100);
+    setLinearMode(machine, 696, 100);
     paint(machine);
     for (const client of [told, extended]) {
       await client.update(true);
@@ -204,7 +186,7 @@ test('nobody looks at the screen while nobody waits, or the machine stands still
   await quiet();
   expect(await quiet()).toBe(0);
   // What a reset or a loadvm does is seen all the same.
-  setMode(machine, 320, 200);
+  setLinearMode(machine, 320, 200);
   machine.reset();
   await until(() => (render.mock.calls.length > 0 ? true : undefined));
 });
