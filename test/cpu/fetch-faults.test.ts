@@ -56,6 +56,7 @@ function trace(hex: string, compiled: boolean, slice: number): string[] {
   once(true);
   const record = c.records.pageRecords((c.mem.ramAddress + CODE) >>> 12, L.MODE_F32);
   for (let i = 0; i < c.jit.patience; i++) c.jit.sample(record);
+  c.jit.finish();
   expect(c.jit.statistics.compiled).toBe(compiled ? 1 : 0);
   const seen: string[] = [];
   once(false, seen);

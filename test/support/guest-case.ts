@@ -45,6 +45,7 @@ export class GuestCases {
     const address = c.mem.ramAddress + at + RESTORE.length;
     const record = c.records.pageRecords(address >>> 12, L.MODE_F32) + ((address & 0xfff) << L.RECORD_SHIFT);
     for (let i = 0; i < c.jit.patience; i++) c.jit.sample(record);
+    c.jit.finish();
   }
 
   /** Runs `code` on every case; returns the cases as they are afterwards. A fault throws. */

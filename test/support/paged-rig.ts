@@ -73,6 +73,7 @@ export class PagedRig {
       c.u8.set(control, L.FPU_CW);
       const record = c.records.pageRecords(ram >>> 12, L.MODE_F32) + ((ram & 0xfff) << L.RECORD_SHIFT);
       for (let i = 0; i < c.jit.patience; i++) c.jit.sample(record);
+      c.jit.finish();
     }
     c.setReg32(7, edi);
     c.set(L.EIP, at);

@@ -45,6 +45,7 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true, mode
   // Programs are short.
   c.jit.period = 256;
   c.jit.patience = 12;
+  c.jit.sliceMilliseconds = Number.POSITIVE_INFINITY;
   if (model !== undefined) c.model = model;
   const at = c.mem.ramAddress + (8 << 20);
   c.u8.set(rom, at);

@@ -156,7 +156,11 @@ export function compareWild(a: WildEngine, b: WildEngine, seed: number, instruct
   const random = new Random(seed * 2654435761);
   const program = wildProgram(random, `wild ${seed}`);
   const before = a.cpu.jit.statistics.compiled + b.cpu.jit.statistics.compiled;
-  for (const engine of [a, b]) engine.load(program);
+  for (const engine of [a, b]) {
+    engine.load(program);
+    // All at once, or a step at each look, so that code changes under units that are being made; the same on every run.
+    engine.cpu.jit.sliceMilliseconds = seed % 3 === 0 ? 0 : Number.POSITIVE_INFINITY;
+  }
   let at = 0;
   for (let n = 1; at < instructions; n++) {
     const from = at;

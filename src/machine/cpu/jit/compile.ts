@@ -56,21 +56,15 @@ export interface UnitPlace {
   readonly memoryPages: number;
 }
 
-/** Writes the unit's module. */
-export function compileUnit(c: CpuState, shape: UnitShape, flow: Flow, place: UnitPlace): CompiledUnit {
-  return new UnitWriter(c, shape, flow, place).write();
-}
-
-/** An open WebAssembly block (branches to it lead to `node`'s beginning, behind its end) or loop. */
-interface Open {
-  readonly loop: boolean;
-  readonly node: number;
-}
 /** Nodes of the frame around the blocks. */
 const BAIL = -1;
 const EXIT = -2;
 
-class UnitWriter implements UnitFrame {
+/** What is written one after the other: the beginning of a block or loop, an end, a node's content. */
+type Piece = readonly [what: 'block' | 'loop' | 'end' | 'content', node: number];
+
+/** Writes a unit's module, a piece at a time: `while (writer.advance()) {}`, then finish(). */
+export class UnitWriter implements UnitFrame {
   /** Functions of the module: imported x87 functions where there are x87 instructions, then the carry function, then the unit. */
   readonly carryFunction: number;
   readonly x87Functions = 0;
@@ -83,10 +77,14 @@ class UnitWriter implements UnitFrame {
   readonly #memoryPages: number;
   readonly #byOffset: ReadonlyMap<number, number>;
   readonly #emitter: Static;
-  readonly #open: Open[] = [];
+  /** Open WebAssembly blocks (branches to one lead to its node's beginning, behind its end) and loops, and where each stands here. */
+  readonly #open: number[] = [];
+  readonly #openAt = new Map<number, number>();
   /** By block: the kind that the ways to it so far came with, -1 for different ones. */
   readonly #arriving: number[] = [];
   readonly #root: number;
+  readonly #pieces: Piece[] = [];
+  #written = 0;
 
   constructor(c: CpuState, shape: UnitShape, flow: Flow, place: UnitPlace) {
     this.handler = place.handler;
@@ -100,23 +98,82 @@ class UnitWriter implements UnitFrame {
     this.#root = shape.blocks.length;
     this.#byOffset = new Map(shape.blocks.map((b) => [b.offset, b.index]));
     this.#emitter = new Static(this.#body, c, this);
+    this.#begin('block', BAIL);
+    this.#begin('block', EXIT);
+    this.#begin('loop', this.#root);
+    this.#tree(this.#root);
+    this.#end();
+  }
+
+  /** Writes up to the end of the next block of code. False: all are written. */
+  advance(): boolean {
+    while (this.#written < this.#pieces.length) {
+      const [what, node] = this.#pieces[this.#written++]!;
+      if (what === 'content') {
+        this.#content(node);
+        return true;
+      }
+      if (what === 'end') {
+        this.#body.code.u8(0x0b);
+        this.#openAt.delete(this.#open.pop()!);
+      } else {
+        this.#body.code.u8(what === 'loop' ? 0x03 : 0x02);
+        this.#body.code.u8(0x40);
+        this.#openAt.set(node, this.#open.length);
+        this.#open.push(node);
+      }
+    }
+    return false;
+  }
+
+  // ---- how blocks and loops lie in each other
+
+  #begin(what: 'block' | 'loop', node: number): void {
+    this.#pieces.push([what, node]);
+  }
+  #end(): void {
+    this.#pieces.push(['end', 0]);
+  }
+  /** A block, and behind it those that it dominates. Those outside a loop come behind its end. */
+  #tree(node: number): void {
+    const loop = node === this.#root ? undefined : this.#flow.loops.get(node);
+    const children = this.#flow.children[node]!;
+    if (loop === undefined) {
+      this.#within(node, children, 0);
+      return;
+    }
+    const outside = children.filter((n) => !loop.has(n));
+    for (const child of outside) this.#begin('block', child);
+    this.#begin('loop', node);
+    this.#within(
+      node,
+      children.filter((n) => loop.has(n)),
+      0,
+    );
+    this.#end();
+    for (const child of outside.toReversed()) {
+      this.#end();
+      this.#tree(child);
+    }
+  }
+  #within(node: number, children: readonly number[], from: number): void {
+    const child = children[from];
+    if (child === undefined) {
+      this.#pieces.push(['content', node]);
+      return;
+    }
+    this.#begin('block', child);
+    this.#within(node, children, from + 1);
+    this.#end();
+    this.#tree(child);
   }
 
   // ---- branches
 
-  #begin(loop: boolean, node: number): void {
-    this.#body.code.u8(loop ? 0x03 : 0x02);
-    this.#body.code.u8(0x40);
-    this.#open.push({ loop, node });
-  }
-  #end(): void {
-    this.#body.code.u8(0x0b);
-    this.#open.pop();
-  }
   /** Levels to an open construct, or -1. */
   #distance(node: number): number {
-    const at = this.#open.findLastIndex((o) => o.node === node);
-    return at < 0 ? -1 : this.#open.length - 1 - at;
+    const at = this.#openAt.get(node);
+    return at === undefined ? -1 : this.#open.length - 1 - at;
   }
   #branch(node: number): void {
     this.#body.branch(this.#distance(node) + this.#body.depth);
@@ -161,39 +218,6 @@ class UnitWriter implements UnitFrame {
 
   // ---- blocks
 
-  /** A block, and behind it those that it dominates. Those outside a loop come behind its end. */
-  #tree(node: number): void {
-    const loop = node === this.#root ? undefined : this.#flow.loops.get(node);
-    const children = this.#flow.children[node]!;
-    if (loop === undefined) {
-      this.#within(node, children, 0);
-      return;
-    }
-    const outside = children.filter((n) => !loop.has(n));
-    for (const child of outside) this.#begin(false, child);
-    this.#begin(true, node);
-    this.#within(
-      node,
-      children.filter((n) => loop.has(n)),
-      0,
-    );
-    this.#end();
-    for (const child of outside.toReversed()) {
-      this.#end();
-      this.#tree(child);
-    }
-  }
-  #within(node: number, children: readonly number[], from: number): void {
-    const child = children[from];
-    if (child === undefined) {
-      this.#content(node);
-      return;
-    }
-    this.#begin(false, child);
-    this.#within(node, children, from + 1);
-    this.#end();
-    this.#tree(child);
-  }
   #content(node: number): void {
     this.#body.depth = 0;
     if (node !== this.#root) {
@@ -210,22 +234,16 @@ class UnitWriter implements UnitFrame {
 
   // ---- the function
 
-  write(): CompiledUnit {
+  finish(): CompiledUnit {
     const body = this.#body;
-    const { code } = body;
-    this.#begin(false, BAIL);
-    this.#begin(false, EXIT);
-    this.#begin(true, this.#root);
-    this.#tree(this.#root);
-    this.#end();
-    code.u8(0x00);
-    this.#end();
+    body.code.u8(0x00);
+    body.code.u8(0x0b);
     body.depth = 0;
     body.resetTemps();
     writeBack(body, this.#emitter, this.carryFunction);
     body.store(32, constant(L.ICNT), 0, binary('add', local(LOCAL_COUNT), constant(1)));
     body.return(local(LOCAL_NEXT));
-    this.#end();
+    body.code.u8(0x0b);
     writeBack(body, this.#emitter, this.carryFunction);
     body.store(32, constant(L.ICNT), 0, local(LOCAL_COUNT));
     body.return(binary('or', local(LOCAL_NEXT), constant(1)));

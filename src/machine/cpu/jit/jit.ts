@@ -5,11 +5,8 @@
 import type { CpuState } from '../cpu-state.ts';
 import { FIXED_HANDLERS, type Handler, type InterpreterModule, MAX_UNITS } from '../generate/interpreter.ts';
 import * as L from '../layout.ts';
-import { compileUnit } from './compile.ts';
-import { analyse } from './flow.ts';
-import { discover, type UnitShape } from './unit.ts';
-
-const MAX_INSTRUCTIONS = 600;
+import { Compilation, type CompilationResult } from './compilation.ts';
+import type { UnitShape } from './unit.ts';
 /** Bytes of WebAssembly that may live at once; V8 makes three to five times as many of machine code of them. */
 const MAX_BYTES = 16 * 2 ** 20;
 /** Units of a page that were thrown away (self-modifying code) before it is left to the interpreter. */
@@ -28,7 +25,7 @@ export interface JitStatistics {
   units: number;
   instructions: number;
   bytes: number;
-  /** Since power-on: units compiled, the time that took, the longest of them. */
+  /** Since power-on: units compiled, the time that took, the longest time in which nothing else was done. */
   compiled: number;
   milliseconds: number;
   longestMilliseconds: number;
@@ -50,6 +47,8 @@ export class Jit {
    * compiled code that is soon thrown away: exec 160 a CPU second instead of 240, boot 12.7 s of CPU in all threads instead of 10.6.
    */
   patience = 100;
+  /** Milliseconds of compiling at a time; then guest code runs until the next look. */
+  sliceMilliseconds = 2;
   readonly statistics: JitStatistics = {
     units: 0,
     instructions: 0,
@@ -81,6 +80,8 @@ export class Jit {
   readonly #covered: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(L.RECORD_PAGES).fill(
     undefined,
   );
+  /** The unit under way, and its handler number. */
+  #compilation: Compilation | undefined;
   #next: number;
   readonly #free: number[] = [];
 
@@ -103,6 +104,7 @@ export class Jit {
 
   /** A stretch ended at this record: its page is being executed. Compiles when that was seen often enough. */
   sample(rec: number): void {
+    if (this.#compilation !== undefined) this.#work(this.sliceMilliseconds);
     if (!this.enabled || rec < L.RECORDS || this.#c.get(L.MODE) !== L.MODE_F32) return;
     const page = (rec - L.RECORDS) >>> 17;
     const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
@@ -113,9 +115,12 @@ export class Jit {
     }
     if (this.#invalidations[page]! > MAX_INVALIDATIONS) return;
     if (++this.#samples[page]! < this.patience << Math.min(4, this.#compiled[page]!)) return;
-    this.#compiled[page]!++;
-    this.#samples[page] = 0;
-    this.#compile(page, offset);
+    if (this.#compilation === undefined) this.#begin(page, offset);
+  }
+
+  /** Completes the unit under way. */
+  finish(): void {
+    if (this.#compilation !== undefined) this.#work(Number.POSITIVE_INFINITY);
   }
 
   #handlerOf(record: number): Handler | undefined {
@@ -125,41 +130,53 @@ export class Jit {
     return number < FIXED_HANDLERS ? undefined : this.#interpreter.list[number - FIXED_HANDLERS];
   }
 
-  #compile(page: number, offset: number): void {
-    const records = L.RECORDS + page * L.RECORD_PAGE_BYTES;
-    const start = this.#now();
-    const covered = this.#covered[page];
-    const shape = discover(this.#c, records, offset, MAX_INSTRUCTIONS, (r) => this.#handlerOf(r), covered);
-    if (shape === undefined) return;
+  #begin(page: number, offset: number): void {
+    this.#compiled[page]!++;
+    this.#samples[page] = 0;
     while (this.statistics.bytes > MAX_BYTES || this.#isFull()) if (!this.#evict(page)) return;
-    const handler = this.#free.pop() ?? this.#next++;
-    const flow = analyse(shape);
-    const tlb = this.#c.get(L.TLBBASE);
-    const compiled = compileUnit(this.#c, shape, flow, {
-      handler,
-      records,
-      tlb,
+    const place = {
+      handler: this.#free.pop() ?? this.#next++,
+      records: L.RECORDS + page * L.RECORD_PAGE_BYTES,
+      tlb: this.#c.get(L.TLBBASE),
       memoryPages: this.#memoryPages,
-    });
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(compiled.bytes), this.#imports);
-    this.#table.set(handler - this.#interpreter.tableBase, instance.exports['unit']);
-    const { instructions } = compiled;
-    this.#install(
-      {
-        handler,
-        records,
-        instructions,
-        bytes: compiled.bytes.length,
-        entries: shape.entries.map((n) => records + (shape.blocks[n]!.offset << L.RECORD_SHIFT)),
-      },
-      shape,
-      flow.dispatched,
-    );
+    };
+    const handlerOf = (record: number) => this.#handlerOf(record);
+    this.#compilation = new Compilation(this.#c, page, offset, place, handlerOf, this.#covered[page]);
+    this.#work(this.sliceMilliseconds);
+  }
+
+  /** Goes on with the unit under way for some time; installs it when it is done. */
+  #work(milliseconds: number): void {
+    const compilation = this.#compilation!;
     const s = this.statistics;
-    const milliseconds = (this.#now() - start) / 1e6;
-    s.compiled++;
-    s.milliseconds += milliseconds;
-    s.longestMilliseconds = Math.max(s.longestMilliseconds, milliseconds);
+    const start = this.#now();
+    const end = start + milliseconds * 1e6;
+    let more = compilation.step();
+    while (more && this.#now() < end) more = compilation.step();
+    if (!more) {
+      if (compilation.result === undefined) this.#cancel();
+      else this.#complete(compilation.result);
+    }
+    const took = (this.#now() - start) / 1e6;
+    s.milliseconds += took;
+    s.longestMilliseconds = Math.max(s.longestMilliseconds, took);
+  }
+
+  #complete({ place, shape, flow, unit, module }: CompilationResult): void {
+    this.#compilation = undefined;
+    const { handler, records } = place;
+    const instance = new WebAssembly.Instance(module, this.#imports);
+    this.#table.set(handler - this.#interpreter.tableBase, instance.exports['unit']);
+    const entries = shape.entries.map((n) => records + (shape.blocks[n]!.offset << L.RECORD_SHIFT));
+    const { instructions, bytes } = unit;
+    this.#install({ handler, records, instructions, bytes: bytes.length, entries }, shape, flow.dispatched);
+    this.statistics.compiled++;
+  }
+
+  /** Forgets the unit under way. */
+  #cancel(): void {
+    if (this.#compilation !== undefined) this.#free.push(this.#compilation.handler);
+    this.#compilation = undefined;
   }
 
   #isFull(): boolean {
@@ -232,6 +249,7 @@ export class Jit {
   /** Decoded code of a record page changed: its units are wrong. */
   invalidatePage(records: number): void {
     const page = (records - L.RECORDS) >>> 17;
+    if (this.#compilation?.page === page) this.#cancel();
     const units = this.#byPage[page]!;
     if (units.length === 0) return;
     for (const unit of [...units]) this.#drop(unit, 'invalidated');
