@@ -2,10 +2,10 @@
  * The file below an image: positioned reads and writes, with QEMU's words in its errors. Tests put a recording or a
  * failing file in its place. Not here: io_uring, block devices' geometry.
  *
- * Large writes from aligned memory (aligned-memory.ts: VM state) bypass the page cache in every cache mode: they are
- * flushed at once anyway, and gigabytes of them would only push out what the host needs. With cache=none and directsync
- * large guest requests do so too, by way of aligned memory. What is small or unaligned (metadata) goes by the page
- * cache; Linux keeps both coherent.
+ * Large requests with aligned memory (aligned-memory.ts: VM state, tables by the MiB) bypass the page cache in every cache
+ * mode: writes are flushed at once anyway, and gigabytes of them would only push out what the host needs. With cache=none
+ * and directsync large guest requests do so too, by way of aligned memory. What is small or unaligned (metadata) goes by
+ * the page cache; Linux keeps both coherent.
  */
 import { readSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, stat } from 'node:fs/promises';
@@ -87,6 +87,8 @@ const MAX_IOVECS = 1024;
 const MAX_TRANSFER = 0x4000_0000;
 /** Shorter requests are as quick by the page cache. */
 const MIN_DIRECT_BYTES = 64 * 1024;
+/** Shorter reads may well be there, unless the user wants the page cache left out. */
+const MIN_DIRECT_READ = 512 * 1024;
 /** Memory that a guest's request goes through with cache=none. */
 const BOUNCE_BYTES = 1 << 20;
 
@@ -190,9 +192,13 @@ class HostFile implements BlockFile {
   }
 
   /** The handle with O_DIRECT, where memory, place and length allow it and it is worth it. */
-  #directFor(offset: number, memory: Uint8Array): Promise<FileHandle | undefined> | undefined {
+  #directFor(
+    offset: number,
+    memory: Uint8Array,
+    minBytes = MIN_DIRECT_BYTES,
+  ): Promise<FileHandle | undefined> | undefined {
     const { length } = memory;
-    if (length < MIN_DIRECT_BYTES || length > MAX_TRANSFER || this.#cache === 'unsafe') return undefined;
+    if (length < minBytes || length > MAX_TRANSFER || this.#cache === 'unsafe') return undefined;
     return offset % DIRECT_ALIGNMENT === 0 && isAligned(memory) ? this.#directHandle() : undefined;
   }
 
@@ -232,7 +238,11 @@ class HostFile implements BlockFile {
   async #read(offset: number, target: Uint8Array): Promise<void> {
     let done = 0;
     try {
-      const direct = await this.#directFor(offset, target);
+      const direct = await this.#directFor(
+        offset,
+        target,
+        this.bypasses ? MIN_DIRECT_BYTES : MIN_DIRECT_READ,
+      );
       if (direct !== undefined) {
         // What a short read leaves is at the end of the file, or unaligned.
         done = await readAt(direct.fd, target, 0, target.length, offset).catch(notAligned);

@@ -2,6 +2,7 @@
  * Walks over many L2 tables, as snapshots need them: neighbours in the file come by one request, the next batch is read
  * while this one is worked on, and the cache, which is for the guest's tables, is looked at and left alone.
  */
+import { giveAligned, takeAligned } from '../aligned-memory.ts';
 import { Turns } from '../turns.ts';
 import type { Qcow2Image } from './image.ts';
 
@@ -25,7 +26,7 @@ export interface WalkUse {
   expect(tables: number): void;
   /**
    * Called behind each batch. When it resolves nobody needs the memory of the batch before that one any more; that of the
-   * last one stays.
+   * last one only then if {@link settled} follows.
    */
   passOn(): Promise<void>;
   /** Nothing that was begun is on its way any more. */
@@ -51,13 +52,14 @@ export async function* tablesOf(
   }
   use.expect(places.length);
   const size = Math.max(1, Math.floor(BATCH_BYTES / image.clusterSize));
-  const memory: (Buffer | undefined)[] = [];
+  const memory = new BatchMemory(places.length > size);
   const batchAt = (first: number): Promise<WalkedTable[]> => {
     const some = places.slice(first, first + size);
-    const bytes = some.length * image.clusterSize;
-    const number = (first / size) % BATCHES;
-    if ((memory[number]?.length ?? 0) < bytes) memory[number] = Buffer.allocUnsafeSlow(bytes);
-    const batch = readTables(image, some, memory[number] ?? EMPTY);
+    const batch = readTables(
+      image,
+      some,
+      memory.batch((first / size) % BATCHES, some.length * image.clusterSize),
+    );
     // Whoever waits for it hears of a failure; nobody does if the walk ends early.
     batch.catch(() => {});
     return batch;
@@ -73,10 +75,38 @@ export async function* tablesOf(
         const turn = turns.next();
         if (turn !== undefined) await turn;
       }
-      if (first + size < places.length) await use.passOn();
+      if (first + size < places.length || memory.isAligned) await use.passOn();
     }
   } finally {
     await use.settled();
+    await next.catch(() => {});
+    memory.release();
+  }
+}
+
+/** Memory for batches of tables. That of a long walk is aligned, so that neighbours are read past the page cache. */
+class BatchMemory {
+  readonly isAligned: boolean;
+  readonly #batches: (Buffer | undefined)[] = [];
+
+  constructor(isAligned: boolean) {
+    this.isAligned = isAligned;
+  }
+
+  batch(number: number, bytes: number): Buffer {
+    if (bytes === 0) return EMPTY;
+    if ((this.#batches[number]?.length ?? 0) < bytes) this.#batches[number] = this.#take(bytes);
+    return this.#batches[number]!.subarray(0, bytes);
+  }
+
+  #take(bytes: number): Buffer {
+    if (!this.isAligned) return Buffer.allocUnsafeSlow(bytes);
+    const { buffer, byteOffset } = takeAligned(BATCH_BYTES);
+    return Buffer.from(buffer, byteOffset, BATCH_BYTES);
+  }
+
+  release(): void {
+    if (this.isAligned) for (const batch of this.#batches) if (batch !== undefined) giveAligned(batch);
   }
 }
 

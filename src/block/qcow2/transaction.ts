@@ -5,7 +5,9 @@
  * are free both before and after; then one write of the header's first sector, which holds all their offsets, switches to
  * the new state. The clusters of the old state are free in the new counts. Nothing is ever seen half done, nothing leaks.
  */
+import { memoryOf } from '../aligned-memory.ts';
 import { BlockError } from '../errors.ts';
+import { writeGathered } from '../gathered-write.ts';
 import { setEntry } from './be64.ts';
 import { HEADER_PATCH_BYTES, patchHeader, type Qcow2Header } from './header.ts';
 import type { Qcow2Image } from './image.ts';
@@ -189,8 +191,9 @@ export class Transaction implements WalkUse {
   /** `data` goes to clusters that this transaction allocated. It must not change any more. */
   async write(offset: number, data: Buffer): Promise<void> {
     this.#writes.push({ offset, data });
+    if (memoryOf(data) !== undefined) this.#writeBytes += data.length;
     // Pieces of one buffer keep all of it in memory.
-    if (data.buffer !== this.#lastMemory) this.#writeBytes += Math.max(data.length, data.buffer.byteLength);
+    else if (data.buffer !== this.#lastMemory) this.#writeBytes += data.buffer.byteLength;
     this.#lastMemory = data.buffer;
     if (this.#writeBytes > MAX_PENDING_BYTES) await this.#writeOut();
   }
@@ -249,7 +252,7 @@ export class Transaction implements WalkUse {
         end += writes[next]!.data.length;
         next++;
       }
-      await requests.add(this.#image.file.writev(writes[first]!.offset, parts));
+      await requests.add(writeGathered(this.#image.file, writes[first]!.offset, parts));
       this.#unflushedBytes += end - writes[first]!.offset;
       first = next;
     }
