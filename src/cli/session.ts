@@ -22,6 +22,8 @@ import { VncControl } from './vnc.ts';
 import { WebControl } from './web.ts';
 
 const DEFAULT_BOOT_ORDER = 'cad';
+/** Any time that a timer takes. */
+const LONG_MS = 2 ** 30;
 
 export interface SessionOptions {
   readonly config: Config;
@@ -66,6 +68,8 @@ export class Session {
   async run(): Promise<number> {
     const { config, machine, characters, notice } = this.#options;
     const removeSignals = this.#handleSignals();
+    // A stopped machine with nobody connected has nothing that Node would wait for.
+    const alive = setInterval(() => {}, LONG_MS);
     const { curses } = this.#options;
     // A progress line would be in the middle of the guest's screen.
     const endProgress =
@@ -95,6 +99,7 @@ export class Session {
       await machine.close();
       return code;
     } finally {
+      clearInterval(alive);
       removeSignals();
       endProgress();
       curses?.close();

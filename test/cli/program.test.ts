@@ -167,6 +167,17 @@ describe('how it ends', () => {
     expect(await other.exit).toBe(0);
   });
 
+  test('a stopped machine that nobody is connected to waits', async () => {
+    const args = ['-S', '-serial', 'null', '-qmp', 'unix:waits.sock,server=on,wait=off'];
+    const run = new Run([...QUIET, '-bios', bios('halt', HALT), ...args]);
+    const socket = join(folder, 'waits.sock');
+    await expect.poll(() => existsSync(socket), { timeout: 20_000 }).toBe(true);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(run.child.exitCode).toBe(null);
+    run.child.kill('SIGTERM');
+    expect(await run.exit).toBe(0);
+  });
+
   test('-serial file: holds every byte', async () => {
     const text = 'hello, serial port';
     const path = bios('text', [

@@ -11,6 +11,7 @@ import { buildMachine } from '../../src/cli/build-machine.ts';
 import { parseCommandLine } from '../../src/cli/options.ts';
 import { encodePacket } from '../../src/host/gdb/packet.ts';
 import type { Machine } from '../../src/machine/machine.ts';
+import { expectFlatMemory, heldBytes } from '../support/held-bytes.ts';
 import { requireProgram } from '../support/programs.ts';
 import { run } from '../support/qemu-img.ts';
 import { type Debugged, runGdb, serveGdb } from './debugger.ts';
@@ -174,6 +175,7 @@ test.skipIf(!hasTools)(
     socket.on('data', (bytes) => {
       if (bytes.includes('$')) onAnswer();
     });
+    const before = await heldBytes();
     for (const [letter, rest] of packets) {
       // Runs would not end by themselves.
       if (/^([cCsS]|vCont;|bc|bs|k|vKill|D)/.test(letter + rest)) continue;
@@ -194,6 +196,7 @@ test.skipIf(!hasTools)(
       Buffer.from(fc.sample(fc.uint8Array({ maxLength: 100 }), 50).flatMap((bytes) => [...bytes])),
     );
     socket.destroy();
+    await expectFlatMemory(before);
     // One gdb at a time: the next is let in when the server has seen this one go.
     await expect.poll(() => ask(port, '?'), { timeout: 30_000 }).toContain('thread:1');
     expect(failures).toEqual([]);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createQcow2 } from '../../src/block/qcow2/create.ts';
+import { expectFlatMemory, heldBytes } from '../support/held-bytes.ts';
 import { requireProgram } from '../support/programs.ts';
 import { MACHINE, type Message, ourPeer, type Peer, qemuPeer, shapeOf } from './client.ts';
 
@@ -233,12 +234,15 @@ describe('on its own', () => {
       },
       { requiredKeys: ['execute'] },
     );
-    for (const message of fc.sample(request, runs)) {
+    const messages = fc.sample(request, runs);
+    const held = await heldBytes();
+    for (const message of messages) {
       const before = client.messages.length;
       client.send(JSON.stringify(message));
       await client.until((m) => client.messages.indexOf(m) >= before && m['event'] === undefined, 'answer');
       client.messages.length = 0;
     }
+    await expectFlatMemory(held);
     expect(faults).toEqual([]);
     expect(await client.ask('query-status')).toHaveProperty('return');
     expect(machine.state).toBeDefined();

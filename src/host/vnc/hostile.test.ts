@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expectFlatMemory, heldBytes } from '../../../test/support/held-bytes.ts';
 import { RfbClient } from '../../../test/support/rfb-client.ts';
 import { tinyMachine } from '../../../test/support/tiny-machine.ts';
 import type { Machine } from '../../machine/machine.ts';
@@ -55,20 +56,25 @@ test('random messages in random pieces: read or refused, and nothing is hoarded'
 const VERSION = Buffer.from('RFB 003.008\n');
 
 test('random clients: the server lives', async () => {
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(Buffer.alloc(0), VERSION, Buffer.concat([VERSION, Buffer.from([1, 1])])),
-      fc.array(messages, { maxLength: 10 }),
-      async (begin, all) => {
-        const socket = connect(port, '127.0.0.1');
-        socket.on('error', () => {});
-        socket.resume();
-        socket.end(Buffer.concat([begin, ...all]));
-        await new Promise((resolve) => socket.once('close', resolve));
-      },
-    ),
-    { numRuns: RUNS },
-  );
+  const attack = (numRuns: number) =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(Buffer.alloc(0), VERSION, Buffer.concat([VERSION, Buffer.from([1, 1])])),
+        fc.array(messages, { maxLength: 10 }),
+        async (begin, all) => {
+          const socket = connect(port, '127.0.0.1');
+          socket.on('error', () => {});
+          socket.resume();
+          socket.end(Buffer.concat([begin, ...all]));
+          await new Promise((resolve) => socket.once('close', resolve));
+        },
+      ),
+      { numRuns },
+    );
+  await attack(50);
+  const before = await heldBytes();
+  await attack(RUNS);
+  await expectFlatMemory(before);
   const client = await RfbClient.connect(port);
   expect(await client.update()).toBeGreaterThan(0);
   client.close();

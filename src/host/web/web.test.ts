@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { expectFlatMemory, heldBytes } from '../../../test/support/held-bytes.ts';
 import { tinyMachine } from '../../../test/support/tiny-machine.ts';
 import type { Machine } from '../../machine/machine.ts';
 import { Hmp } from '../../monitor/hmp.ts';
@@ -158,41 +159,51 @@ describe('hostile', () => {
   test.each(['/control', '/screen'])(
     'random messages to %s',
     async (path) => {
-      await fc.assert(
-        fc.asyncProperty(
-          fc.array(fc.oneof(fc.string(), fc.json(), fc.uint8Array({ maxLength: 200 })), { maxLength: 10 }),
-          async (messages) => {
-            const socket = new WebSocket(`ws://${url.host}${path}${url.search}`);
-            const closed = new Promise((resolve) => socket.once('close', resolve));
-            socket.on('error', () => {});
-            await new Promise((resolve) => socket.once('open', resolve).once('close', resolve));
-            for (const message of messages) if (socket.readyState === socket.OPEN) socket.send(message);
-            socket.close();
-            await closed;
-          },
-        ),
-        { numRuns: RUNS },
-      );
+      const attack = (numRuns: number) =>
+        fc.assert(
+          fc.asyncProperty(
+            fc.array(fc.oneof(fc.string(), fc.json(), fc.uint8Array({ maxLength: 200 })), { maxLength: 10 }),
+            async (messages) => {
+              const socket = new WebSocket(`ws://${url.host}${path}${url.search}`);
+              const closed = new Promise((resolve) => socket.once('close', resolve));
+              socket.on('error', () => {});
+              await new Promise((resolve) => socket.once('open', resolve).once('close', resolve));
+              for (const message of messages) if (socket.readyState === socket.OPEN) socket.send(message);
+              socket.close();
+              await closed;
+            },
+          ),
+          { numRuns },
+        );
+      await attack(50);
+      const before = await heldBytes();
+      await attack(RUNS);
+      await expectFlatMemory(before);
       expect(await dial(`${path}${url.search}`)).toBe('open');
     },
     900_000,
   );
 
   test('random bytes at the door', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.constantFrom('', 'GET ', `GET /control${url.search} HTTP/1.1\r\nUpgrade: websocket\r\n`),
-        fc.uint8Array({ maxLength: 300 }),
-        async (begin, bytes) => {
-          const socket = connect(Number(url.port), '127.0.0.1');
-          socket.on('error', () => {});
-          socket.resume();
-          socket.end(Buffer.concat([Buffer.from(begin), bytes]));
-          await new Promise((resolve) => socket.once('close', resolve));
-        },
-      ),
-      { numRuns: RUNS },
-    );
+    const attack = (numRuns: number) =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.constantFrom('', 'GET ', `GET /control${url.search} HTTP/1.1\r\nUpgrade: websocket\r\n`),
+          fc.uint8Array({ maxLength: 300 }),
+          async (begin, bytes) => {
+            const socket = connect(Number(url.port), '127.0.0.1');
+            socket.on('error', () => {});
+            socket.resume();
+            socket.end(Buffer.concat([Buffer.from(begin), bytes]));
+            await new Promise((resolve) => socket.once('close', resolve));
+          },
+        ),
+        { numRuns },
+      );
+    await attack(50);
+    const before = await heldBytes();
+    await attack(RUNS);
+    await expectFlatMemory(before);
     expect((await get(`/${url.search}`)).status).toBe(200);
   }, 900_000);
 });
