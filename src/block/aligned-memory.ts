@@ -14,24 +14,42 @@ export const SCRATCH_BYTES = 128 * 1024;
 const ARENA_BYTES = 16 << 20;
 /** Beyond that buffers are ordinary ones, and files are read and written the ordinary way. */
 const MAX_ARENAS = 8;
+/** Most of a WebAssembly.Memory. */
+const MAX_MEMORY_BYTES = 2 ** 32;
 
-const arenas = new Map<ArrayBufferLike, WebAssembly.Memory>();
+/** Those of the pool, and those of large buffers as long as these are in use. */
+const memories = new WeakMap<ArrayBufferLike, WebAssembly.Memory>();
+let arenaCount = 0;
 const free = new Map<number, Uint8Array[]>();
 let arena: WebAssembly.Memory | undefined;
 let used = ARENA_BYTES;
 
-/** A buffer of `bytes`, with anything in it. */
+/** A buffer of `bytes`, with anything in it. One that is larger than the pool has has a memory of its own, which goes with it. */
 export function takeAligned(bytes: number): Uint8Array {
   const size = Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+  if (size > ARENA_BYTES) return takeLarge(bytes, size);
   const whole = free.get(size)?.pop() ?? carve(size);
   return whole === undefined ? new Uint8Array(bytes) : whole.subarray(0, bytes);
 }
 
+function takeLarge(bytes: number, size: number): Uint8Array {
+  if (SCRATCH_BYTES + size > MAX_MEMORY_BYTES) return new Uint8Array(bytes);
+  return new Uint8Array(newMemory(size).buffer, SCRATCH_BYTES, bytes);
+}
+
+/** Without room to grow, and with room to compute checksums in. */
+function newMemory(bytes: number): WebAssembly.Memory {
+  const pages = (SCRATCH_BYTES + bytes) / WASM_PAGE_BYTES;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  memories.set(memory.buffer, memory);
+  return memory;
+}
+
 function carve(size: number): Uint8Array | undefined {
   if (used + size > ARENA_BYTES) {
-    if (size > ARENA_BYTES || arenas.size === MAX_ARENAS) return undefined;
-    arena = new WebAssembly.Memory({ initial: (SCRATCH_BYTES + ARENA_BYTES) / WASM_PAGE_BYTES });
-    arenas.set(arena.buffer, arena);
+    if (arenaCount === MAX_ARENAS) return undefined;
+    arenaCount++;
+    arena = newMemory(ARENA_BYTES);
     used = 0;
   }
   const start = SCRATCH_BYTES + used;
@@ -41,8 +59,8 @@ function carve(size: number): Uint8Array | undefined {
 
 /** Gives back what {@link takeAligned} gave; nobody reads or writes it any more. */
 export function giveAligned(buffer: Uint8Array): void {
-  if (!arenas.has(buffer.buffer)) return;
   const size = Math.ceil(buffer.length / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+  if (size > ARENA_BYTES || !memories.has(buffer.buffer)) return;
   const list = free.get(size);
   const whole = new Uint8Array(buffer.buffer, buffer.byteOffset, size);
   if (list === undefined) free.set(size, [whole]);
@@ -51,7 +69,7 @@ export function giveAligned(buffer: Uint8Array): void {
 
 /** The memory that a buffer of the pool, or part of one, lies in. */
 export function memoryOf(buffer: Uint8Array): WebAssembly.Memory | undefined {
-  return arenas.get(buffer.buffer);
+  return memories.get(buffer.buffer);
 }
 
 /** Whether O_DIRECT takes it, as far as memory goes. */
@@ -59,6 +77,6 @@ export function isAligned(buffer: Uint8Array): boolean {
   return (
     buffer.byteOffset % DIRECT_ALIGNMENT === 0 &&
     buffer.length % DIRECT_ALIGNMENT === 0 &&
-    arenas.has(buffer.buffer)
+    memories.has(buffer.buffer)
   );
 }

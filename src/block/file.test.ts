@@ -74,6 +74,11 @@ describe('file', () => {
       const back = takeAligned(3 << 20);
       await file.read(0, back);
       expect(Buffer.compare(back, expected)).toBe(0);
+      // More than the pool has.
+      const large = takeAligned(20 << 20);
+      expect(isAligned(large)).toBe(true);
+      await file.read(0, large);
+      expect(Buffer.compare(large.subarray(0, expected.length), expected)).toBe(0);
       const plain = Buffer.alloc(3 << 20, 1);
       await file.read(0, plain);
       expect(Buffer.compare(plain, expected)).toBe(0);

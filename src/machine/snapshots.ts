@@ -243,6 +243,7 @@ export class Snapshots {
       ...(crc32 ? { crc32 } : {}),
       ...(allocate ? { allocate } : {}),
       ...(release ? { release } : {}),
+      isZero: this.isZero,
       ...options,
     };
     const opened = lazy ? await this.#open(node, info, all) : undefined;
@@ -275,8 +276,12 @@ export class Snapshots {
     info: SnapshotInfo,
     options: LoadVmStateOptions,
   ): Promise<PreparedMachineLoad> {
-    const whole = await prepareLoad(this.#o.machine(), vmStateSource(node, info), options);
-    const handle = whole.index === undefined ? undefined : await node.openVmState?.(info.id);
+    // What is still coming in of an earlier load must not come in between.
+    const early = this.absentGroups === 0 ? [LAZY_BLOCK] : [];
+    const whole = await prepareLoad(this.#o.machine(), vmStateSource(node, info), { ...options, early });
+    // Without its map the next save is a full one.
+    const handle =
+      whole.index === undefined ? undefined : await node.openVmState?.(info.id).catch(() => undefined);
     const commit = (): void => {
       this.#forgetAbsent();
       whole.commit();
@@ -296,6 +301,7 @@ export class Snapshots {
       notices,
       keepsCode: true,
       commit: () => putInPlace(sections, () => this.#journal.restore()),
+      undo: () => {},
     };
   }
 
@@ -351,7 +357,8 @@ export class Snapshots {
       this.dirty.markAllClean();
       this.#journal.start();
     };
-    return { index, notices, keepsCode: false, commit: () => putInPlace(sections, placeRam) };
+    const commit = (): void => putInPlace(sections, placeRam);
+    return { index, notices, keepsCode: false, commit, undo: () => {} };
   }
 
   #redraw(firstPage: number, start: number, end: number): void {

@@ -20,7 +20,7 @@ import {
   readSectionHeader,
   type SectionHeader,
 } from './stream-format.ts';
-import { StreamInput, type VmStateSource } from './stream-input.ts';
+import { type InputWindow, StreamInput, type VmStateSource } from './stream-input.ts';
 import { readTrailer } from './trailer.ts';
 import type { Schema } from './vmstate.ts';
 import { ByteWriter } from './writer.ts';
@@ -89,7 +89,7 @@ function sectionLine(offset: number, bytes: number, text: string): string {
   return `${`0x${offset.toString(16)}`.padStart(12)}${String(bytes).padStart(12)}  ${text}`;
 }
 
-async function countPages(input: StreamInput): Promise<PageCounter> {
+async function countPages(input: InputWindow): Promise<PageCounter> {
   const blocks = await peekBlockList(input);
   const counter = new PageCounter(blocks);
   await readRamSections(input, new RamReader(blocks, counter));
@@ -110,7 +110,7 @@ async function describeTrailer(source: VmStateSource, crc32: Crc32): Promise<str
 /**
  * The block list is the first record of the RAM section; it stays to be read. The blocks have names and sizes, no bytes.
  */
-export async function peekBlockList(input: StreamInput): Promise<RamBlock[]> {
+export async function peekBlockList(input: InputWindow): Promise<RamBlock[]> {
   await input.fill(MAX_LIST_BYTES);
   const reader = new ByteReader(input.bytes.subarray(input.position, input.end), input.offset);
   reader.skip(1);

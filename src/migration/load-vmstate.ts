@@ -7,24 +7,28 @@ import { type Crc32, crc32 as defaultCrc32 } from './crc32.ts';
 import { type DecodedSections, decodeDeviceSections } from './device-sections.ts';
 import { MigrationError } from './errors.ts';
 import type { MigratableMachine } from './machine.ts';
-import type { RamSink } from './ram-block.ts';
+import type { RamBlock, RamSink } from './ram-block.ts';
 import { RamReader } from './ram-reader.ts';
-import { DirectRam, StagedRam } from './ram-sinks.ts';
+import { DirectRam, NotedRam, SortedRam, SwappedRam, type UndoableRam } from './ram-sinks.ts';
 import { readRamSections, withReader } from './ram-sections.ts';
 import { RAM_SECTION_NAME, readHeader } from './stream-format.ts';
-import { StreamInput, type VmStateSource } from './stream-input.ts';
+import { type InputWindow, StreamInput, type VmStateSource } from './stream-input.ts';
 import { type RamIndex, readTrailer } from './trailer.ts';
+import { WholeInput } from './whole-input.ts';
+import { type IsZero, isZeroRange } from './zero-page.ts';
 
 /** Device sections, description and trailer: largest rest of a stream after RAM. */
 export const MAX_DEVICE_PART_BYTES = 128 << 20;
-const READ_BYTES = 2 << 20;
+const READ_BYTES = 4 << 20;
 
 export interface LoadVmStateOptions {
   readonly crc32?: Crc32;
   readonly signal?: AbortSignal;
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
-  /** Bytes a read; rounded up to whole units. Default 2 MiB. */
+  /** Bytes a read; rounded up to whole units. Default 4 MiB. */
   readonly readBytes?: number;
+  /** For the machine's RAM. */
+  readonly isZero?: IsZero;
   readonly allocate?: (bytes: number) => Uint8Array;
   readonly release?: (buffer: Uint8Array) => void;
   /**
@@ -37,6 +41,11 @@ export interface LoadVmStateOptions {
    * is thrown away when the load fails (`-loadvm`).
    */
   readonly directRam?: boolean;
+  /**
+   * Blocks, by name, that nobody reads or writes until this load has ended: their pages are put in place while others are still
+   * being read, and go back when the load fails.
+   */
+  readonly early?: readonly string[];
 }
 
 export interface PreparedLoad {
@@ -46,6 +55,8 @@ export interface PreparedLoad {
   readonly index: RamIndex | undefined;
   /** Puts everything in place. The machine is stopped and drained. */
   commit(): void;
+  /** In its place: the machine is as it was. */
+  undo(): void;
 }
 
 export async function loadVmState(
@@ -67,28 +78,59 @@ export async function prepareLoad(
   const crc32 = options.crc32 ?? defaultCrc32;
   const trailer = await wrapIo(() => readTrailer(source, crc32));
   const index = trailer && 'index' in trailer ? trailer.index : undefined;
-  const staged = options.directRam ? new DirectRam(machine.ramBlocks) : new StagedRam(machine.ramBlocks);
-  const input = new StreamInput(source, inputOptions(source, index, crc32, options));
-  let sections: DecodedSections;
-  let unlisted: readonly string[];
+  const { input, ram: sink } = openInput(machine, source, index, crc32, options);
   try {
-    const ram = await readToDevices(machine, input, staged);
+    const ram = await readToDevices(machine, input, sink);
     const offset = input.offset;
-    sections = decodeDeviceSections(machine.devices, await input.rest(MAX_DEVICE_PART_BYTES), offset);
+    const sections = decodeDeviceSections(machine.devices, await input.rest(MAX_DEVICE_PART_BYTES), offset);
     ram.checkComplete();
-    unlisted = ram.unlisted();
+    const notices = noticesOf(sections, options);
+    if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
+    for (const name of ram.unlisted())
+      notices.push(`RAM block '${name}' is not in the snapshot: it is left as it is`);
+    const commit = (): void => putInPlace(sections, () => sink.commit());
+    return { notices, index, commit, undo: () => sink.undo() };
   } catch (error) {
+    sink.undo();
     throw options.signal?.aborted
       ? new MigrationError('cancelled', 'loadvm was cancelled', { cause: error })
       : error;
   } finally {
     await input.close();
   }
-  const notices = noticesOf(sections, options);
-  if (trailer && 'problem' in trailer) notices.push(`The snapshot's index is not used: ${trailer.problem}`);
-  for (const name of unlisted)
-    notices.push(`RAM block '${name}' is not in the snapshot: it is left as it is`);
-  return { notices, index, commit: () => putInPlace(sections, () => staged.commit()) };
+}
+
+function openInput(
+  machine: MigratableMachine,
+  source: VmStateSource,
+  index: RamIndex | undefined,
+  crc32: Crc32,
+  options: LoadVmStateOptions,
+): { readonly input: InputWindow; readonly ram: UndoableRam } {
+  const { ramBlocks } = machine;
+  const { isZero = isZeroRange } = options;
+  const how = inputOptions(source, index, crc32, options);
+  if (options.directRam)
+    return { input: new StreamInput(source, how), ram: new DirectRam(ramBlocks, isZero) };
+  checkLength(source, ramBlocks);
+  const input = new WholeInput(source, how);
+  const noted = new NotedRam(ramBlocks, input.bytes, isZero);
+  const { early = [] } = options;
+  if (early.length === 0) return { input, ram: noted };
+  const swapped = new SwappedRam(ramBlocks, input.bytes, isZero);
+  const ram = new SortedRam(ramBlocks.map(({ name }) => (early.includes(name) ? swapped : noted)));
+  return { input, ram };
+}
+
+/** All of it is going to be held in memory. Nobody writes a page more than once. */
+function checkLength({ sizeBytes }: VmStateSource, ramBlocks: readonly RamBlock[]): void {
+  const ramBytes = ramBlocks.reduce((sum, block) => sum + block.sizeBytes, 0);
+  const limit = 2 * ramBytes + MAX_DEVICE_PART_BYTES;
+  if (sizeBytes <= limit) return;
+  throw new MigrationError('limit', 'The VM state is longer than any of this machine can be', {
+    expected: `at most ${limit} bytes for ${ramBytes} bytes of RAM`,
+    found: sizeBytes,
+  });
 }
 
 /** Device state, RAM, then what the devices make of both. */
@@ -171,7 +213,7 @@ async function wrapIo<T>(action: () => Promise<T>): Promise<T> {
 /** Header and RAM, up to the first device section or the end. */
 async function readToDevices(
   machine: MigratableMachine,
-  input: StreamInput,
+  input: InputWindow,
   sink: RamSink,
 ): Promise<RamReader> {
   const machineType = await withReader(input, readHeader);

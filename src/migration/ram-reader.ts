@@ -9,7 +9,7 @@ import { blockHint, sizeHint } from './hints.ts';
 import type { RamBlock, RamSink } from './ram-block.ts';
 import { latin1 } from './reader.ts';
 import { PAGE_BYTES } from './stream-format.ts';
-import type { StreamInput } from './stream-input.ts';
+import type { InputWindow } from './stream-input.ts';
 
 /** A page of one repeated byte: no data but that byte. */
 export const RAM_SAVE_FLAG_ZERO = 0x02;
@@ -54,7 +54,7 @@ export class RamReader {
   }
 
   /** One part of the section, to its EOS record. */
-  async read(input: StreamInput): Promise<void> {
+  async read(input: InputWindow): Promise<void> {
     for (;;) {
       await input.fill(MAX_RAM_RECORD);
       if (this.#parse(input)) return;
@@ -88,7 +88,7 @@ export class RamReader {
   }
 
   /** Parses whole records. True at EOS; false when the next record is not wholly in the window. */
-  #parse(input: StreamInput): boolean {
+  #parse(input: InputWindow): boolean {
     const bytes = input.bytes;
     const end = input.end;
     while (this.#parsable(input)) {
@@ -121,7 +121,7 @@ export class RamReader {
   }
 
   /** Whether the window holds the next record wholly. */
-  #parsable(input: StreamInput): boolean {
+  #parsable(input: InputWindow): boolean {
     const { bytes, position, available } = input;
     if (this.#unlisted > 0) return available >= 1 && available >= 9 + bytes[position]!;
     if (available < 8) return false;
@@ -133,7 +133,7 @@ export class RamReader {
     return available >= 9 && available >= 9 + bytes[position + 8]! + data;
   }
 
-  #page(input: StreamInput, flags: number, address: number, data: number): void {
+  #page(input: InputWindow, flags: number, address: number, data: number): void {
     const { bytes, position } = input;
     if (!(flags & RAM_SAVE_FLAG_CONTINUE)) {
       const length = bytes[position + 8]!;
@@ -172,7 +172,7 @@ export class RamReader {
     return true;
   }
 
-  #find(input: StreamInput, name: string): number {
+  #find(input: InputWindow, name: string): number {
     const found = this.#blocks.findIndex((block) => block.name === name);
     if (found >= 0) return found;
     throw new MigrationError('unknown-section', `Can't find block ${name}`, {
@@ -182,7 +182,7 @@ export class RamReader {
     });
   }
 
-  #listBlock(input: StreamInput): void {
+  #listBlock(input: InputWindow): void {
     const { bytes, position } = input;
     const length = bytes[position]!;
     const name = latin1(bytes.subarray(position + 1, position + 1 + length));
@@ -220,7 +220,7 @@ export class RamReader {
     input.position = at + 8;
   }
 
-  #badFlags(input: StreamInput, flags: number): MigrationError {
+  #badFlags(input: InputWindow, flags: number): MigrationError {
     const refused = REFUSED_FLAGS.find(([flag]) => flags & flag);
     const text = `Unknown combination of migration flags: 0x${flags.toString(16)}`;
     return new MigrationError(refused ? 'unsupported' : 'invalid-format', text, {
@@ -230,7 +230,7 @@ export class RamReader {
     });
   }
 
-  #context(input: StreamInput): MigrationErrorContext {
+  #context(input: InputWindow): MigrationErrorContext {
     return { section: 'ram', offset: input.offset };
   }
 }

@@ -17,12 +17,12 @@ import {
   readSectionHeader,
   type SectionHeader,
 } from './stream-format.ts';
-import type { StreamInput } from './stream-input.ts';
+import type { InputWindow } from './stream-input.ts';
 
 /** Longest stream header or section header that is looked at in one piece. */
 const HEADER_BYTES = 2048;
 
-export async function readRamSections(input: StreamInput, ram: RamReader): Promise<void> {
+export async function readRamSections(input: InputWindow, ram: RamReader): Promise<void> {
   let section: SectionHeader | undefined;
   for (;;) {
     const next = await readLiveHeader(input, section);
@@ -35,7 +35,7 @@ export async function readRamSections(input: StreamInput, ram: RamReader): Promi
 
 /** The next part of RAM, or undefined, with nothing read, when there is none. */
 async function readLiveHeader(
-  input: StreamInput,
+  input: InputWindow,
   ram: SectionHeader | undefined,
 ): Promise<SectionHeader | undefined> {
   await input.fill(1);
@@ -85,7 +85,7 @@ function checkLiveSection(header: SectionHeader): void {
 }
 
 /** Parses something short and contiguous at the input's position. */
-export async function withReader<T>(input: StreamInput, parse: (reader: ByteReader) => T): Promise<T> {
+export async function withReader<T>(input: InputWindow, parse: (reader: ByteReader) => T): Promise<T> {
   await input.fill(HEADER_BYTES);
   const reader = new ByteReader(input.bytes.subarray(input.position, input.end), input.offset);
   const before = reader.remaining;

@@ -212,7 +212,12 @@ export async function loadvm(
   const prepared = await prepare(node, info).catch((error: unknown) => {
     throw error instanceof MigrationError ? error.within({ file: node.filename }) : error;
   });
-  await revertDisks(participants(disks), tag);
+  try {
+    await revertDisks(participants(disks), tag);
+  } catch (error) {
+    prepared.undo();
+    throw error;
+  }
   prepared.commit();
   return { ...prepared, info };
 }

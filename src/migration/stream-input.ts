@@ -12,6 +12,25 @@ export interface VmStateSource {
   read(offset: number, target: Uint8Array): Promise<void>;
 }
 
+/** Bytes of a VM state that have been read, for a parser. */
+export interface InputWindow {
+  /** Bytes [position, end) are there to be parsed. The parser moves `position`. */
+  readonly bytes: Uint8Array;
+  position: number;
+  readonly end: number;
+  /** Offset within the VM state of the next byte. */
+  readonly offset: number;
+  readonly available: number;
+  /** No more will come: what is in the window is all there is. */
+  readonly atEnd: boolean;
+  /** Reads on until `count` bytes are in the window or the VM state ends. */
+  fill(count: number): Promise<void>;
+  /** All that is left, at most `limit` bytes, in one array; the input is used up then. */
+  rest(limit: number): Promise<Uint8Array>;
+  /** Waits for reads in flight, whose result nobody wants. */
+  close(): Promise<void>;
+}
+
 export interface StreamInputOptions {
   /** Bytes a read; a multiple of the image's cluster. */
   readonly chunkBytes?: number;
@@ -37,8 +56,7 @@ interface Ahead {
   readonly done: Promise<void>;
 }
 
-export class StreamInput {
-  /** Window: bytes [position, end) are there to be parsed. The parser moves `position`. */
+export class StreamInput implements InputWindow {
   bytes: Uint8Array;
   position: number;
   end: number;
@@ -63,7 +81,6 @@ export class StreamInput {
     this.end = CARRY_BYTES;
   }
 
-  /** Offset within the VM state of the next byte. */
   get offset(): number {
     return this.#chunkOffset + this.position - CARRY_BYTES;
   }
@@ -72,27 +89,18 @@ export class StreamInput {
     return this.end - this.position;
   }
 
-  /** No more chunks: what is in the window is all there is. */
   get atEnd(): boolean {
     return this.#ahead.length === 0 && this.#nextOffset >= this.#source.sizeBytes;
   }
 
-  /** Reads on until `count` bytes are in the window or the VM state ends. */
   async fill(count: number): Promise<void> {
     assert(count <= CARRY_BYTES, `${count} bytes fit the carry-over`);
     while (this.available < count && !this.atEnd) await this.#advance();
   }
 
-  /** All that is left, at most `limit` bytes, in one array; the input is used up then. */
   async rest(limit: number): Promise<Uint8Array> {
     const total = this.#source.sizeBytes - this.offset;
-    if (total > limit) {
-      throw new MigrationError('limit', 'The device part of the VM state is too large', {
-        offset: this.offset,
-        expected: `at most ${limit} bytes`,
-        found: total,
-      });
-    }
+    if (total > limit) throw tooLong(this.offset, limit, total);
     const whole = new Uint8Array(total);
     let done = 0;
     for (;;) {
@@ -104,7 +112,7 @@ export class StreamInput {
     }
   }
 
-  /** Waits for reads in flight, whose result nobody wants, and gives the buffers back. */
+  /** Gives the buffers back, too. */
   async close(): Promise<void> {
     const { release } = this.#options;
     await Promise.all(this.#ahead.map(({ done }) => done.catch(() => undefined)));
@@ -146,18 +154,26 @@ export class StreamInput {
       const offset = this.#nextOffset;
       const length = Math.min(this.#chunkBytes, this.#source.sizeBytes - offset);
       this.#nextOffset += length;
-      const done = this.#read(offset, buffer.subarray(CARRY_BYTES, CARRY_BYTES + length));
+      const done = readChunk(this.#source, offset, buffer.subarray(CARRY_BYTES, CARRY_BYTES + length));
       // A failure is reported when the chunk is asked for; until then it is no unhandled rejection.
       done.catch(() => undefined);
       this.#ahead.push({ buffer, offset, length, done });
     }
   }
+}
 
-  async #read(offset: number, target: Uint8Array): Promise<void> {
-    try {
-      await this.#source.read(offset, target);
-    } catch (cause) {
-      throw new MigrationError('io', 'Could not read the VM state', { offset, cause });
-    }
+export async function readChunk(source: VmStateSource, offset: number, target: Uint8Array): Promise<void> {
+  try {
+    await source.read(offset, target);
+  } catch (cause) {
+    throw new MigrationError('io', 'Could not read the VM state', { offset, cause });
   }
+}
+
+export function tooLong(offset: number, limit: number, found: number): MigrationError {
+  return new MigrationError('limit', 'The device part of the VM state is too large', {
+    offset,
+    expected: `at most ${limit} bytes`,
+    found,
+  });
 }

@@ -204,6 +204,20 @@ describe.skipIf(!hasChurn)('lazy loadvm', () => {
     expect(differing(await fingerprint(pc), later.get('a')!)).toEqual([]);
   });
 
+  it('of a bad page, whole: what was in place already goes back', { timeout: 60 * SECONDS }, async () => {
+    const file = copyOf('bad-whole.qcow2');
+    {
+      await using pc = await openChurn(file);
+      damage(file, await ramClusterOffset(pc, 'b', 60));
+    }
+    await using pc = await openChurn(file);
+    await pc.machine.loadvm('a');
+    await pc.machine.finishLoad();
+    const before = await fingerprint(pc);
+    await expect(pc.machine.loadvm('b', { lazy: false })).rejects.toMatchObject({ code: 'checksum' });
+    expect(differing(await fingerprint(pc), before)).toEqual([]);
+  });
+
   it('with a damaged trailer reads from beginning to end', { timeout: 60 * SECONDS }, async () => {
     const file = copyOf('trailer.qcow2');
     {
