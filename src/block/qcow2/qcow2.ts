@@ -376,7 +376,9 @@ export class Qcow2 implements Layer, Snapshotting {
   async createVmState(options: VmStateOptions = {}): Promise<VmStateWriter> {
     this.#assertOpen();
     assertCountsClusters(this.image);
-    return new Qcow2VmStateWriter(this.image, options);
+    const writer = new Qcow2VmStateWriter(this.image, options);
+    await this.#inGate(() => writer.lookForRoom());
+    return writer;
   }
 
   async hold<T>(task: (held: HeldDisk) => Promise<T>): Promise<T> {

@@ -363,6 +363,18 @@ function putSnapshots(transaction: Transaction, snapshots: readonly Snapshot[]):
   return transaction.replaceSnapshots(snapshots, serializeSnapshots(snapshots));
 }
 
+/** What {@link putEntry} writes of clusters that are plain or (0) not there. The first savevm of a process waits for it. */
+function putPlainEntries(table: Buffer, offsets: readonly number[], first: number, count: number): void {
+  const words = new Uint32Array(count * 2);
+  for (let entry = 0; entry < count; entry++) {
+    const offset = offsets[first + entry]!;
+    words[entry * 2] = offset / 0x1_0000_0000;
+    words[entry * 2 + 1] = offset;
+  }
+  const bytes = Buffer.from(words.buffer);
+  bytes.swap32().copy(table);
+}
+
 /** L2 tables of a VM state. */
 async function buildVmTables(image: Qcow2Image, vmState: VmStateClusters, turns: Turns): Promise<Buffer[]> {
   const { l2Entries } = image;
@@ -372,13 +384,17 @@ async function buildVmTables(image: Qcow2Image, vmState: VmStateClusters, turns:
     await turns.next();
     const table = Buffer.alloc(image.clusterSize);
     const count = Math.min(l2Entries, offsets.length - first);
+    tables.push(table);
+    if (compressed.size === 0 && image.unitsPerCluster === 1) {
+      putPlainEntries(table, offsets, first, count);
+      continue;
+    }
     for (let entry = 0; entry < count; entry++) {
       const offset = offsets[first + entry]!;
       const extent = compressed.size === 0 ? undefined : compressed.get(first + entry);
       if (extent !== undefined) setCompressedEntry(image, table, entry, extent);
       else if (offset !== 0) putEntry(image, table, entry, offset, false, WHOLE);
     }
-    tables.push(table);
   }
   return tables;
 }

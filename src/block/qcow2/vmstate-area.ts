@@ -127,6 +127,14 @@ export class Qcow2VmStateWriter implements VmStateWriter {
     this.#packer = new ClusterPacker(home, this.#pool);
   }
 
+  /**
+   * Has the counts read that the first write needs: who makes the VM state is busy then, and the disk would wait until there is a
+   * turn of the event loop for what was read.
+   */
+  async lookForRoom(): Promise<void> {
+    await this.#image.mutex.run(() => this.#image.refcounts.findFree(1, false));
+  }
+
   async writeClusters(index: number, data: Uint8Array): Promise<void> {
     this.#assertOpen();
     if (this.#packer !== undefined) {
