@@ -91,9 +91,10 @@ interface Shared {
 export async function openCharacters(config: Config, host: CharacterHost): Promise<Characters> {
   const opener = new Opener(config, host);
   try {
+    // In QEMU's order: names of pseudo-terminals are printed in it.
+    for (const [i, monitor] of config.monitors.entries()) await opener.monitor(monitor, `compat_monitor${i}`);
     for (const [i, serial] of config.serials.entries()) await opener.serial(serial, `serial${i}`);
     if (config.parallel !== undefined) await opener.printer(config.parallel, 'parallel0');
-    for (const [i, monitor] of config.monitors.entries()) await opener.monitor(monitor, `compat_monitor${i}`);
   } catch (error) {
     await opener.close();
     throw error;

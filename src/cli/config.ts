@@ -1,6 +1,7 @@
 /** What the command line says, before anything is opened. `where` is the option as typed, for messages. */
 import type { CacheMode } from '../block/file.ts';
 import type { CharDescription } from '../host/chardev/spec.ts';
+import type { Blockdev } from './blockdev.ts';
 import type { VncAddress, VncShare } from '../host/vnc/address.ts';
 
 export type DriveInterface = 'ide' | 'floppy' | 'none';
@@ -30,6 +31,10 @@ export interface DriveConfig {
   readonly qcow2Keys: readonly string[];
   readonly id: string | undefined;
   readonly serial: string | undefined;
+  /** Of the block node; made up if absent. */
+  readonly nodeName?: string | undefined;
+  /** `file.locking=off`: others may have the image open too. */
+  readonly lock?: boolean;
   /** Keys that no block driver of ours knows: reported when the format is known. */
   readonly unknownKeys: readonly string[];
 }
@@ -37,6 +42,13 @@ export interface DriveConfig {
 export interface CharConfig extends CharDescription {
   /** Name of a `-chardev`, which several users may share. */
   readonly id?: string;
+  readonly where: string;
+}
+
+/** `-device`, as typed; put in its place when the whole command line is read. */
+export interface DeviceConfig {
+  readonly type: string;
+  readonly values: ReadonlyMap<string, string>;
   readonly where: string;
 }
 
@@ -90,6 +102,13 @@ export interface Config {
   rtcClock: 'host' | 'vm' | 'rt';
   noReboot: boolean;
   noShutdown: boolean;
+  devices: DeviceConfig[];
+  /** `-global`. */
+  globals: { readonly type: string; readonly property: string; readonly value: string }[];
+  /** Nodes of `-blockdev` that no device has yet. */
+  blockdevs: Map<string, Blockdev>;
+  /** `bootindex=` of devices, with the letter of `-boot order=` for their kind. */
+  bootIndexes: { readonly index: number; readonly letter: string }[];
   debugExit: { iobase: number; iosize: number } | undefined;
   bootOrder: string | undefined;
   bootOnce: string | undefined;
@@ -142,6 +161,10 @@ export function emptyConfig(): Config {
     rtcClock: 'host',
     noReboot: false,
     noShutdown: false,
+    devices: [],
+    globals: [],
+    blockdevs: new Map(),
+    bootIndexes: [],
     debugExit: undefined,
     bootOrder: undefined,
     bootOnce: undefined,

@@ -1,7 +1,16 @@
 /** `-drive` and its short forms, and where each drive sits: QEMU's rules (blockdev.c) and names (`ide0-hd0`). */
 import type { CacheMode } from '../block/file.ts';
 import type { DriveConfig, DriveInterface } from './config.ts';
-import { type Pair, parseBoolean, parseNumber, parsePairs, parseSize, UsageError } from './grammar.ts';
+import { EarlyExit } from './early-exit.ts';
+import {
+  isHelp,
+  type Pair,
+  parseBoolean,
+  parseNumber,
+  parsePairs,
+  parseSize,
+  UsageError,
+} from './grammar.ts';
 
 /** qcow2's: sizes of its metadata cache, and what QEMU's has beside and ours needs not. */
 const CACHE_SIZE_KEYS = ['cache-size', 'l2-cache-size', 'refcount-cache-size'];
@@ -14,6 +23,14 @@ export const QCOW2_KEYS = [
   'pass-discard-request',
   'pass-discard-snapshot',
   'pass-discard-other',
+];
+
+const CACHE_KEYS = ['cache.direct', 'cache.no-flush', 'cache.writeback'];
+/** Limits of speed: accepted, no effect. */
+export const LIMIT_KEYS: readonly string[] = [
+  ...['bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr', 'group'],
+  ...['total', 'read', 'write'].flatMap((what) => [`throttling.bps-${what}`, `throttling.iops-${what}`]),
+  'throttling.group',
 ];
 
 /** Keys of `-drive` that are understood; those of a block driver are checked when the image is opened. */
@@ -39,6 +56,13 @@ const KEYS = new Set([
   'werror',
   'rerror',
   'copy-on-read',
+  'node-name',
+  'file.filename',
+  'file.driver',
+  'file.locking',
+  'file.aio',
+  ...CACHE_KEYS,
+  ...LIMIT_KEYS,
 ]);
 const CACHE_MODES: ReadonlyMap<string, CacheMode> = new Map([
   ['none', 'none'],
@@ -68,12 +92,16 @@ export function parseDrive(text: string, where: string): DriveConfig {
     const value = get(key);
     return value === undefined ? undefined : parseNumber(key, value, where);
   };
+  if (isHelp(get('format') ?? '')) throw new EarlyExit('Supported formats: qcow2 raw\n');
+  const file = get('file') ?? get('file.filename') ?? '';
+  const unknown = unknownKeys(pairs);
+  if (file === '' && unknown.length > 0) throw new UsageError(`${where}: Must specify either driver or file`);
   const media = get('media') ?? 'disk';
   if (media !== 'disk' && media !== 'cdrom') throw new UsageError(`${where}: '${media}' invalid media`);
   checkChoices(values, where);
   return {
     where,
-    file: get('file') === '' ? undefined : get('file'),
+    file: file === '' ? undefined : file,
     interface: parseInterface(get('if') ?? 'ide', where),
     media,
     index: number('index'),
@@ -82,14 +110,29 @@ export function parseDrive(text: string, where: string): DriveConfig {
     format: get('format') ?? get('driver'),
     readOnly: flag('readonly') ?? flag('read-only') ?? false,
     snapshot: flag('snapshot'),
-    cache: CACHE_MODES.get(get('cache') ?? 'writeback'),
+    cache: cacheMode(values, where),
+    nodeName: get('node-name'),
+    ...(get('file.locking') === 'off' ? { lock: false } : {}),
     ...zeroModes(values),
     cacheBytes: cacheBytes(values, where),
     qcow2Keys: pairs.filter(({ key }) => QCOW2_KEYS.includes(key)).map(({ key }) => key),
     id: get('id'),
     serial: get('serial'),
-    unknownKeys: unknownKeys(pairs),
+    unknownKeys: unknown,
   };
+}
+
+/** `cache=`, changed by its parts. */
+function cacheMode(values: ReadonlyMap<string, string>, where: string): CacheMode | undefined {
+  const mode = CACHE_MODES.get(values.get('cache') ?? 'writeback');
+  if (!CACHE_KEYS.some((key) => values.has(key))) return mode;
+  const isOn = (key: string, absent: boolean) =>
+    values.has(key) ? parseBoolean(key, values.get(key)!, where) : absent;
+  if (isOn('cache.no-flush', mode === 'unsafe')) return 'unsafe';
+  const direct = isOn('cache.direct', mode === 'none' || mode === 'directsync');
+  const back = isOn('cache.writeback', mode !== 'writethrough' && mode !== 'directsync');
+  if (direct) return back ? 'none' : 'directsync';
+  return back ? 'writeback' : 'writethrough';
 }
 
 function zeroModes(values: ReadonlyMap<string, string>): Pick<DriveConfig, 'detectZeroes' | 'discard'> {

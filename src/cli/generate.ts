@@ -1,7 +1,7 @@
 /** `--generate`: manual page, shell completions and the list of monitor commands, all from the tables that the program works by. */
 import type { Command } from '../monitor/command.ts';
 import { COMMANDS } from '../monitor/commands/index.ts';
-import type { Option, OptionGroup } from './options.ts';
+import type { Option, OptionGroup } from './option.ts';
 import { VERSION } from './version.ts';
 
 const GENERATORS: Readonly<Record<string, (groups: readonly OptionGroup[]) => string>> = {

@@ -1,7 +1,6 @@
 /** What the options with an argument of some grammar do. One function an option; messages are QEMU 7.2's. */
 import { parseGdbDevice } from './gdb.ts';
 import { parseDrive } from './drives.ts';
-import { type CharDescription, parseCharSpec } from '../host/chardev/spec.ts';
 import {
   CPUS,
   columns,
@@ -13,8 +12,9 @@ import {
   MACHINES,
   VGA_TYPES,
 } from './choices.ts';
+import { machinePropertiesHelp } from './devices.ts';
 import { EarlyExit } from './early-exit.ts';
-import { type Config, DEFAULT_RAM_BYTES, MACHINE_TYPE, type MonitorConfig } from './config.ts';
+import { type Config, DEFAULT_RAM_BYTES, MACHINE_TYPE } from './config.ts';
 import {
   isHelp,
   parseBoolean,
@@ -53,6 +53,7 @@ export const setMemory: Handler = (config, value, where) => {
 /** The first writable disk has the VM state: this one comes before all others. */
 export const setVmStateDrive: Handler = (config, value, where) => {
   const drive = parseDrive(value, where);
+  if (drive.file === undefined) throw new UsageError(`${where}: Device needs media, but drive is empty`);
   if (drive.readOnly) throw new UsageError(`${where}: VM state cannot be saved in a read-only image`);
   if (parsePairs(value).some(({ key, value: given }) => key === 'if' && given !== 'none')) {
     throw new UsageError(`${where}: if= can only be none here`);
@@ -66,7 +67,11 @@ export const setVmStateDrive: Handler = (config, value, where) => {
 
 export const setMachine: Handler = (config, value, where) => {
   if (isHelp(value)) throw new EarlyExit(columns('Supported machines are:\n', MACHINES));
-  for (const { key, value: given } of parsePairs(value, 'type')) {
+  const pairs = parsePairs(value, 'type');
+  if (pairs.some(({ key, value: given }) => isHelp(key) && given === undefined)) {
+    throw new EarlyExit(machinePropertiesHelp(MACHINE_OPTIONS));
+  }
+  for (const { key, value: given } of pairs) {
     if (key === 'type') {
       if (!MACHINES.some(([name]) => name === given)) {
         throw new UsageError('unsupported machine type\nUse -machine help to list supported machines');
@@ -90,8 +95,12 @@ function checkMachineOption(key: string, value: string): void {
   }
 }
 
+const ACCELERATOR_KEYS = ['accel', 'thread', 'tb-size', 'split-wx', 'one-insn-per-tb'];
+
 export const setAccelerator: Handler = (_config, value, where) => {
   if (isHelp(value)) throw new EarlyExit('Accelerators supported in ambervm:\ntcg\n');
+  const foreign = parsePairs(value, 'accel').find(({ key }) => !ACCELERATOR_KEYS.includes(key));
+  if (foreign !== undefined) throw new UsageError(`${where}: Property 'tcg-accel.${foreign.key}' not found`);
   for (const name of value.split(',')[0]!.split(':')) {
     if (name === 'tcg') return;
     if (!['kvm', 'xen', 'hax', 'hvf', 'whpx', 'nvmm', 'qtest'].includes(name)) {
@@ -108,6 +117,7 @@ export const setCpu: Handler = (config, value) => {
   }
   const [name = '', ...features] = value.split(',');
   const plain = name.replace(/-v1$/, '');
+  if (plain === 'host') throw new UsageError("CPU model 'host' requires KVM or HVF");
   if (!CPUS.some(([known]) => known === plain)) throw new UsageError(`unable to find CPU model '${name}'`);
   if (features.length > 0) {
     throw new UsageError(`-cpu ${value}: CPU features cannot be changed ('${features[0]}')`);
@@ -115,11 +125,13 @@ export const setCpu: Handler = (config, value) => {
   config.cpuModel = plain;
 };
 
-export const setSmp: Handler = (_config, value, where) => {
+export const setSmp: Handler = (_config, value) => {
   const known = ['cpus', 'sockets', 'dies', 'clusters', 'cores', 'threads', 'maxcpus'];
   for (const { key, value: count } of parsePairs(value, 'cpus')) {
     if (!known.includes(key)) throw new UsageError(`Parameter 'smp.${key}' is unexpected`);
-    if (parseNumber(key, count ?? '', where) > 1) {
+    const number = unsigned(count ?? '');
+    if (number === undefined) throw new UsageError(`Parameter 'smp.${key}' expects integer`);
+    if (number > 1) {
       throw new UsageError(
         `Invalid SMP CPUs ${count}. The max CPUs supported by machine '${MACHINE_TYPE}' is 1`,
       );
@@ -141,7 +153,11 @@ export const setVga: Handler = (config, value) => {
 export const setDisplay: Handler = (config, value, where) => {
   if (isHelp(value)) throw new EarlyExit('Available display backend types:\ncurses\nnone\nvnc\nweb\n');
   const type = value.split(/[,=]/)[0]!;
-  if (type === 'none') return;
+  if (type === 'none') {
+    const more = parsePairs(value, 'type').find(({ key }) => key !== 'type');
+    if (more !== undefined) throw new UsageError(`${where}: Parameter '${more.key}' is unexpected`);
+    return;
+  }
   if (type === 'curses') {
     toMap(parsePairs(value, 'type'), ['type', 'charset'], where);
     config.curses = where;
@@ -167,7 +183,9 @@ export const setBoot: Handler = (config, value) => {
       'menu=<bool (on/off)>',
       'once=<str>',
       'order=<str>',
+      'reboot-timeout=<num>',
       'splash-time=<num>',
+      'splash=<str>',
       'strict=<bool (on/off)>',
     ];
     throw new EarlyExit(`boot-opts options:\n${keys.map((key) => `  ${key}\n`).join('')}`);
@@ -212,6 +230,7 @@ const AUTO_SHIFT = 3;
 const MAX_SHIFT = 10;
 
 export const setRtc: Handler = (config, value, where) => {
+  if (isHelp(value)) throw new EarlyExit('rtc options:\n  base=<str>\n  clock=<str>\n  driftfix=<str>\n');
   const map = toMap(parsePairs(value), ['base', 'clock', 'driftfix'], where);
   const base = map.get('base');
   if (base === 'utc' || base === 'localtime') config.rtcBase = base;
@@ -253,27 +272,6 @@ export const setAction: Handler = (config, value, where) => {
   }
 };
 
-export const addDevice: Handler = (config, value, where) => {
-  if (isHelp(value)) {
-    throw new EarlyExit('Misc devices:\nname "isa-debug-exit", bus ISA\n');
-  }
-  const [type, ...pairs] = parsePairs(value, 'driver');
-  if (type?.value !== 'isa-debug-exit') {
-    throw new UsageError(`${where}: '${type?.value ?? ''}' is not a valid device model name`);
-  }
-  const exit = { iobase: 0x501, iosize: 2 };
-  for (const { key, value: given = '' } of pairs) {
-    if (key === 'id') continue;
-    if (key !== 'iobase' && key !== 'iosize') {
-      throw new UsageError(`${where}: Property 'isa-debug-exit.${key}' not found`);
-    }
-    const number = unsigned(given);
-    if (number === undefined) throw new UsageError(`${where}: Parameter '${key}' expects integer`);
-    exit[key] = number;
-  }
-  config.debugExit = exit;
-};
-
 export const setName: Handler = (config, value, where) => {
   const map = toMap(parsePairs(value, 'guest'), ['guest', 'process', 'debug-threads'], where);
   config.name = map.get('guest') ?? config.name;
@@ -301,124 +299,6 @@ export const setLog: Handler = (config, value) => {
     else if (IGNORED_LOG_ITEMS.has(item)) config.warnings.push(`-d ${item}: no effect`);
     else throw new EarlyExit(logItemsHelp(), 1);
   }
-};
-
-/** A back end by its description or by the name of a `-chardev`. Undefined: there is none. */
-export function parseChar(
-  config: Config,
-  value: string,
-): (CharDescription & { readonly id?: string }) | undefined {
-  if (!value.startsWith('chardev:')) return parseCharSpec(value);
-  return config.chardevs.get(value.slice('chardev:'.length));
-}
-
-export const addSerial: Handler = (config, value, where) => {
-  const description = parseChar(config, value);
-  if (description === undefined) {
-    const first = value.startsWith('chardev:') ? [] : [`${where}: '${value}' is not a valid char driver`];
-    throw new UsageError(
-      ...first,
-      `${where}: could not connect serial device to character backend '${value}'`,
-    );
-  }
-  config.serials.push({ ...description, where });
-};
-
-export const setParallel: Handler = (config, value, where) => {
-  if (value === 'none') return;
-  const description = parseChar(config, value);
-  if (description === undefined) {
-    throw new UsageError(
-      `${where}: '${value}' is not a valid char driver`,
-      `${where}: could not connect parallel device to character backend '${value}'`,
-    );
-  }
-  if (config.parallel !== undefined) throw new UsageError(`${where}: there is one parallel port`);
-  config.parallel = { ...description, where };
-};
-
-export const addMonitor: Handler = (config, value, where) =>
-  pushMonitor(config, value, where, { mode: 'readline' });
-
-export const addQmp: Handler = (config, value, where) =>
-  pushMonitor(config, value, where, { mode: 'control' });
-
-export const addQmpPretty: Handler = (config, value, where) =>
-  pushMonitor(config, value, where, { mode: 'control', pretty: true });
-
-function pushMonitor(
-  config: Config,
-  value: string,
-  where: string,
-  kind: Pick<MonitorConfig, 'mode' | 'pretty'>,
-): void {
-  const description = parseChar(config, value);
-  if (description === undefined) {
-    throw new UsageError(
-      `${where}: '${value}' is not a valid char driver`,
-      `${where}: parse error: ${value}`,
-    );
-  }
-  config.monitors.push({ ...description, where, ...kind });
-}
-
-export const addChardev: Handler = (config, value, where) => {
-  const [backend, ...pairs] = parsePairs(value, 'backend');
-  const map = new Map(pairs.map((pair) => [pair.key, pair.value ?? 'on']));
-  const id = map.get('id');
-  if (id === undefined) throw new UsageError(`${where}: chardev: no id specified`);
-  const text = chardevText(backend?.value ?? '', map, where);
-  const description = parseCharSpec(text);
-  if (description === undefined) {
-    throw new UsageError(`${where}: '${backend?.value}' is not a valid char driver name`);
-  }
-  const mux = map.has('mux') && parseBoolean('mux', map.get('mux')!, where);
-  const path = map.get('logfile');
-  const append = map.has('logappend') && parseBoolean('logappend', map.get('logappend')!, where);
-  const log = path === undefined ? {} : { log: { path, append } };
-  config.chardevs.set(id, { ...description, ...log, id, mux, where });
-};
-
-/** `-chardev socket,path=p,…` said as `-serial` says it. */
-function chardevText(backend: string, map: ReadonlyMap<string, string>, where: string): string {
-  const known: Readonly<Record<string, readonly string[]>> = {
-    socket: ['path', 'host', 'port', 'server', 'wait', 'telnet', 'nodelay', 'ipv4', 'ipv6'],
-    file: ['path', 'append'],
-    stdio: ['signal'],
-    ringbuf: ['size'],
-    udp: ['host', 'port', 'localaddr', 'localport', 'ipv4', 'ipv6'],
-  };
-  const allowed = ['id', 'mux', 'logfile', 'logappend', ...(known[backend] ?? [])];
-  for (const key of map.keys()) {
-    if (!allowed.includes(key)) throw new UsageError(`${where}: Invalid parameter '${key}'`);
-  }
-  const options = ['server', 'wait', 'telnet', 'append']
-    .filter((key) => map.has(key))
-    .map((key) => `,${key}=${map.get(key)}`)
-    .join('');
-  if (backend === 'file') return `file:${map.get('path') ?? ''}${options}`;
-  if (backend === 'udp') {
-    const local = map.has('localport') ? `@${map.get('localaddr') ?? ''}:${map.get('localport')}` : '';
-    return `udp:${map.get('host') ?? ''}:${map.get('port') ?? ''}${local}`;
-  }
-  if (backend !== 'socket') return backend;
-  const address = map.has('path')
-    ? `unix:${map.get('path')}`
-    : `tcp:${map.get('host') ?? ''}:${map.get('port') ?? ''}`;
-  return `${address}${options}`;
-}
-
-export const addMon: Handler = (config, value, where) => {
-  const map = toMap(parsePairs(value, 'chardev'), ['chardev', 'mode', 'pretty'], where);
-  const id = map.get('chardev') ?? '';
-  const description = config.chardevs.get(id);
-  if (description === undefined) throw new UsageError(`${where}: chardev "${id}" not found`);
-  const mode = map.get('mode') ?? 'readline';
-  if (mode !== 'readline' && mode !== 'control') {
-    throw new UsageError(`${where}: Parameter 'mode' does not accept value '${mode}'`);
-  }
-  const pretty = map.has('pretty') && parseBoolean('pretty', map.get('pretty')!, where);
-  config.monitors.push({ ...description, where, mode, pretty });
 };
 
 export const refuse =

@@ -87,7 +87,7 @@ function open(file: string | undefined): number {
   try {
     return file === undefined ? STDERR : openSync(file, 'w');
   } catch (error) {
-    throw new UsageError(`could not open '${file}': ${reasonOf(error)}`);
+    throw new UsageError(`Error opening logfile ${file}: ${reasonOf(error)}`);
   }
 }
 

@@ -40,7 +40,7 @@ async function openDrive(
   notice: (message: string) => void,
 ): Promise<DriveOptions> {
   const node = drive.file === undefined ? undefined : await openNode(drive.file);
-  if (node === undefined && (kind === 'disk' || kind === 'none')) {
+  if (node === undefined && kind === 'disk') {
     throw new UsageError(`${drive.where}: Device needs media, but drive is empty`);
   }
   const { discard } = drive;
@@ -50,6 +50,7 @@ async function openDrive(
     index,
     node,
     discard,
+    ...(drive.nodeName === undefined ? {} : { nodeName: drive.nodeName }),
     ...(drive.serial === undefined ? {} : { serial: drive.serial }),
   };
 
@@ -60,6 +61,7 @@ async function openDrive(
         snapshot: drive.snapshot ?? config.snapshot,
         warn: (message) => notice(`WARNING: ${message}`),
         ...(drive.format === undefined ? {} : { format: drive.format }),
+        ...(drive.lock === undefined ? {} : { lock: drive.lock }),
         ...(drive.cache === undefined ? {} : { cache: drive.cache }),
         ...(drive.cacheBytes === undefined ? {} : { cacheBytes: Math.max(1, drive.cacheBytes) }),
       });
@@ -79,7 +81,9 @@ async function openDrive(
 
 function qemuWords(error: BlockError, format: string | undefined): string {
   if (error.context.field === 'format' && format !== undefined) return `Unknown driver '${format}'`;
-  return [error.message, ...detail(error)].join('\n');
+  // The option names the file already.
+  const words = error.message.replace(`'${error.context.file}': Image is`, 'Image is');
+  return [words, ...detail(error)].join('\n');
 }
 
 /** Where in the image it was found, on a line of its own. */

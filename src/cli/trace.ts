@@ -8,7 +8,7 @@ import { EarlyExit } from './early-exit.ts';
 import type { Handler } from './handlers.ts';
 
 export function traceEventsHelp(): string {
-  return `Known trace events:\n${TRACE_EVENTS.map(({ name }) => `${name}\n`).join('')}`;
+  return TRACE_EVENTS.map(({ name }) => `${name}\n`).join('');
 }
 
 /** `-trace [[enable=]pattern][,events=file][,file=file]`. */
@@ -33,7 +33,9 @@ export function applyTracePatterns({ tracePatterns }: Config): string[] {
   return tracePatterns.flatMap((pattern) => {
     const off = pattern.startsWith('-');
     const name = off ? pattern.slice(1) : pattern;
-    return setTraceEvents(name, !off) ? [] : [`warning: trace event '${name}' does not exist`];
+    return setTraceEvents(name, !off)
+      ? []
+      : [`-trace ${name}: warning: trace event '${name}' does not exist`];
   });
 }
 

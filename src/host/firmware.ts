@@ -14,7 +14,13 @@ const run = promisify(execFile);
 /** Files that come with ambervm: `amberbios.bin`, `linuxboot.bin`. Same depth from src/host and dist/host. */
 export const OWN_FIRMWARE_DIR: string = fileURLToPath(new URL('../../images/firmware', import.meta.url));
 
-const SYSTEM_DIRS = ['/usr/share/seabios', '/usr/share/qemu', '/usr/local/share/qemu', '/usr/share/qemu-kvm'];
+/** Where other packages put theirs. */
+export const SYSTEM_FIRMWARE_DIRS: readonly string[] = [
+  '/usr/share/seabios',
+  '/usr/share/qemu',
+  '/usr/local/share/qemu',
+  '/usr/share/qemu-kvm',
+];
 const SEABIOS = 'bios-256k.bin';
 const OWN_BIOS = 'amberbios.bin';
 const VGA_BIOS = 'vgabios-stdvga.bin';
@@ -47,7 +53,7 @@ export class FirmwareError extends Error {}
 
 export async function findFirmware(options: FirmwareOptions = {}): Promise<Firmware> {
   const { bios, dirs = [] } = options;
-  const data = [...dirs, OWN_FIRMWARE_DIR, ...SYSTEM_DIRS, join(cacheDir(), 'seabios')];
+  const data = [...dirs, OWN_FIRMWARE_DIR, ...SYSTEM_FIRMWARE_DIRS, join(cacheDir(), 'seabios')];
   const path = bios === undefined ? await defaultBios(data, options) : await namedBios(bios, data);
   const isOwn = basename(path) === OWN_BIOS;
   const vga = isOwn ? undefined : await firstFile(data, [VGA_BIOS]);

@@ -6,6 +6,7 @@
 import type { BlockNode } from '../block/block-node.ts';
 import { NOT_ARMED } from './clock.ts';
 import type { DiskBackend } from './device.ts';
+import type { DriveOptions } from './options.ts';
 import { traceBlockDone, traceBlockRequest } from './trace.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
@@ -42,10 +43,14 @@ export interface DiskStatistics {
 
 type Operation = 'read' | 'write' | 'flush' | 'discard';
 
+export type DiskConfig = Pick<DriveOptions, 'device' | 'node' | 'nodeName' | 'discard'>;
+
 export class MachineDisk implements DiskBackend {
   /** QEMU's name: `ide0-hd0`, `ide1-cd0`, `floppy0`. */
   readonly device: string;
   node: BlockNode | undefined;
+  /** What the command line calls the node. */
+  readonly nodeName: string | undefined;
   onMediaChange: (() => void) | undefined;
   readonly discard: DiskBackend['discard'];
   readonly statistics: DiskStatistics = {
@@ -63,12 +68,12 @@ export class MachineDisk implements DiskBackend {
   /** The last request made with -icount; controllers have one in flight at a time. */
   #pending: { readonly settled: Promise<void>; readonly finish: () => void } | undefined;
 
-  /** `discards`: what the guest trims is given back. */
-  constructor(device: string, node: BlockNode | undefined, host: DiskHost, discards = false) {
+  constructor({ device, node, nodeName, discard = false }: DiskConfig, host: DiskHost) {
     this.device = device;
     this.node = node;
+    this.nodeName = nodeName;
     this.#host = host;
-    if (!discards) return;
+    if (!discard) return;
     // With -icount it takes no time for its length: nothing is transferred.
     this.discard = (offset, bytes, done) =>
       this.#start('discard', offset, 0, async (medium) => medium.discard?.(offset, bytes), done);

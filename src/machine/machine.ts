@@ -112,7 +112,7 @@ export class Machine {
       requestShutdown: () => this.#shutdown('guest-shutdown'),
       requestSuspend: () => this.#suspend(),
       requestExit: (code) => this.#exit(code),
-      disk: (drive) => new MachineDisk(drive.device, drive.node, this.#diskHost(), drive.discard === true),
+      disk: (drive) => new MachineDisk(drive, this.#diskHost()),
     });
     this.#loop = new RunLoop(this.#loopOwner());
     this.#saving = new SaveAndLoad({

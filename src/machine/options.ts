@@ -13,6 +13,8 @@ export interface DriveOptions {
   readonly kind: MediumKind;
   /** IDE: primary master 0 … secondary slave 3. Floppy: A 0, B 1. None: counted from 0. */
   readonly index: number;
+  /** Name of the block node in QMP; made up if absent. */
+  readonly nodeName?: string;
   /** Undefined: an empty CD or floppy drive. */
   readonly node: BlockNode | undefined;
   /** First 512 bytes, from which geometry is guessed; Machine.create reads them where they are not given. */

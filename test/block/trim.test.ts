@@ -43,7 +43,7 @@ function rigFor(node: Qcow2, discards: boolean): { rig: IdeRig; idle(): Promise<
       throw error;
     },
   };
-  const backend = new MachineDisk('ide0-hd0', node, host, discards);
+  const backend = new MachineDisk({ device: 'ide0-hd0', node, discard: discards }, host);
   const rig = new IdeRig([{ kind: 'disk', backend }, undefined, undefined, undefined]);
   const idle = async (): Promise<void> => {
     do await new Promise((resolve) => setImmediate(resolve));

@@ -1,32 +1,18 @@
 /** The program as a whole: exit codes and messages (measured on QEMU 7.2), monitor on stdio, snapshots by name. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createQcow2 } from '../../src/block/qcow2/create.ts';
+import { buildProgram, endRuns, Run } from '../support/program-run.ts';
 import { biosOf, HALT } from '../support/tiny-machine.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PROGRAM = join(ROOT, 'bin/ambervm.js');
 const folder = mkdtempSync(join(tmpdir(), 'ambervm-cli-'));
-const children: ChildProcess[] = [];
 
-beforeAll(() => {
-  if (existsSync(join(ROOT, 'dist/cli/main.js'))) return;
-  const { status } = spawnSync(
-    process.execPath,
-    ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
-    {
-      cwd: ROOT,
-    },
-  );
-  expect(status).toBe(0);
-});
+beforeAll(buildProgram);
 
 afterAll(() => {
-  for (const child of children) child.kill('SIGKILL');
+  endRuns();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -39,49 +25,8 @@ function bios(name: string, code: readonly number[]): string {
   return path;
 }
 
-class Run {
-  stdout = '';
-  stderr = '';
-  readonly child: ChildProcess;
-  readonly exit: Promise<number | null>;
-
-  constructor(args: readonly string[]) {
-    this.child = spawn(process.execPath, [PROGRAM, ...args], { cwd: folder });
-    children.push(this.child);
-    this.child.stdout!.on('data', (chunk) => {
-      this.stdout += chunk;
-    });
-    this.child.stderr!.on('data', (chunk) => {
-      this.stderr += chunk;
-    });
-    this.exit = new Promise((resolve) => this.child.on('close', resolve));
-  }
-
-  async until(text: string | RegExp): Promise<void> {
-    for (let i = 0; i < 2000; i++) {
-      if (typeof text === 'string' ? this.stdout.includes(text) : text.test(this.stdout)) return;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    throw new Error(`no ${text} in ${JSON.stringify(this.stdout)} ${this.stderr}`);
-  }
-
-  /** Sends a monitor command and returns what it prints. */
-  async command(line: string): Promise<string> {
-    const before = this.stdout.length;
-    this.child.stdin!.write(`${line}\n`);
-    for (let i = 0; i < 2000 && !this.stdout.slice(before).endsWith('(qemu) '); i++) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    return this.stdout
-      .slice(before)
-      .replace(/^.*\r\n/, '')
-      .replace(/\(qemu\) $/, '')
-      .replaceAll('\r\n', '\n');
-  }
-}
-
 async function outcome(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const run = new Run(args);
+  const run = new Run(folder, args);
   const code = await run.exit;
   return { code, stdout: run.stdout, stderr: run.stderr };
 }
@@ -144,7 +89,13 @@ describe('how it ends', () => {
   });
 
   test('SIGTERM: says so, 0', async () => {
-    const run = new Run([...QUIET, '-bios', bios('ok', [...out(0x3f8, 0x41), ...HALT]), '-serial', 'stdio']);
+    const run = new Run(folder, [
+      ...QUIET,
+      '-bios',
+      bios('ok', [...out(0x3f8, 0x41), ...HALT]),
+      '-serial',
+      'stdio',
+    ]);
     await run.until('A');
     run.child.kill('SIGTERM');
     expect(await run.exit).toBe(0);
@@ -153,12 +104,12 @@ describe('how it ends', () => {
 
   test('Ctrl-a x: `QEMU: Terminated`, 0; the end of input alone ends nothing', async () => {
     const path = bios('ok', [...out(0x3f8, 0x41), ...HALT]);
-    const run = new Run([...QUIET, '-bios', path, '-serial', 'mon:stdio']);
+    const run = new Run(folder, [...QUIET, '-bios', path, '-serial', 'mon:stdio']);
     await run.until('A');
     run.child.stdin!.write('\x01x');
     expect(await run.exit).toBe(0);
     expect(run.stdout).toContain('QEMU: Terminated');
-    const other = new Run([...QUIET, '-bios', path, '-monitor', 'stdio', '-serial', 'null']);
+    const other = new Run(folder, [...QUIET, '-bios', path, '-monitor', 'stdio', '-serial', 'null']);
     await other.until('(qemu) ');
     other.child.stdin!.end();
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -169,7 +120,7 @@ describe('how it ends', () => {
 
   test('a stopped machine that nobody is connected to waits', async () => {
     const args = ['-S', '-serial', 'null', '-qmp', 'unix:waits.sock,server=on,wait=off'];
-    const run = new Run([...QUIET, '-bios', bios('halt', HALT), ...args]);
+    const run = new Run(folder, [...QUIET, '-bios', bios('halt', HALT), ...args]);
     const socket = join(folder, 'waits.sock');
     await expect.poll(() => existsSync(socket), { timeout: 20_000 }).toBe(true);
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -195,7 +146,7 @@ describe('monitor and snapshots', () => {
 
   test('savevm, quit, -loadvm; -S stays stopped', async () => {
     await createQcow2(join(folder, 'work.qcow2'), { sizeBytes: 1024 * 1024 });
-    const first = new Run(args());
+    const first = new Run(folder, args());
     await first.until('(qemu) ');
     expect(first.stdout).toMatch(/^QEMU \S+ monitor - type 'help' for more information\r\n\(qemu\) $/);
     expect(await first.command('savevm work')).toBe('');
@@ -203,13 +154,13 @@ describe('monitor and snapshots', () => {
     first.child.stdin!.write('quit\n');
     expect(await first.exit).toBe(0);
 
-    const second = new Run([...args(), '-loadvm', 'work']);
+    const second = new Run(folder, [...args(), '-loadvm', 'work']);
     await second.until('(qemu) ');
     expect(await second.command('info status')).toBe('VM status: running\n');
     second.child.stdin!.write('q\n');
     await second.exit;
 
-    const stopped = new Run([...args(), '-S', '-loadvm', 'work']);
+    const stopped = new Run(folder, [...args(), '-S', '-loadvm', 'work']);
     await stopped.until('(qemu) ');
     expect(await stopped.command('info status')).toMatch(/^VM status: paused/);
     expect(await stopped.command('c')).toBe('');
@@ -220,7 +171,7 @@ describe('monitor and snapshots', () => {
 
   test('several commands at once are done one after the other', async () => {
     await createQcow2(join(folder, 'work.qcow2'), { sizeBytes: 1024 * 1024 });
-    const run = new Run(args());
+    const run = new Run(folder, args());
     await run.until('(qemu) ');
     run.child.stdin!.write('stop\nsavevm a\ninfo status\nquit\n');
     expect(await run.exit).toBe(0);
@@ -229,7 +180,7 @@ describe('monitor and snapshots', () => {
 
   test('Ctrl-a c goes from the serial port to the monitor and back', async () => {
     const path = bios('ok', [...out(0x3f8, 0x41), ...HALT]);
-    const run = new Run([...QUIET, '-bios', path, '-serial', 'mon:stdio']);
+    const run = new Run(folder, [...QUIET, '-bios', path, '-serial', 'mon:stdio']);
     await run.until('A');
     expect(run.stdout).not.toContain('(qemu)');
     run.child.stdin!.write('\x01c');

@@ -30,7 +30,7 @@ export async function openChardev(spec: CharSpec, options: OpenCharOptions): Pro
     case 'file':
       return new FileChardev(spec.path, spec.append);
     case 'ringbuf':
-      return new RingBufferChardev();
+      return new RingBufferChardev(spec.size);
     case 'udp':
       return UdpChardev.open(spec);
     case 'unix':

@@ -1,7 +1,8 @@
 /** What `-serial`, `-monitor` and `-chardev` name: QEMU's character back ends, as far as we have them. */
 
 export type CharSpec =
-  | { readonly kind: 'null' | 'none' | 'pty' | 'stdio' | 'ringbuf' | 'vc' }
+  | { readonly kind: 'null' | 'none' | 'pty' | 'stdio' | 'vc' }
+  | { readonly kind: 'ringbuf'; readonly size?: number }
   | {
       readonly kind: 'udp';
       readonly host: string;
@@ -55,6 +56,8 @@ function parseSpec(text: string): CharSpec | undefined {
   const [first = '', ...rest] = text.split(',');
   // A size (`vc:80Cx24C`) means nothing here: the terminal has its own.
   if (/^vc:/.test(text)) return { kind: 'vc' };
+  const ring = /^ringbuf:(\d+)$/.exec(text);
+  if (ring !== null) return { kind: 'ringbuf', size: Number(ring[1]) };
   if (PLAIN.has(text)) return { kind: text as 'null' };
   const colon = first.indexOf(':');
   const kind = first.slice(0, colon);

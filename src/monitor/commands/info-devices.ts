@@ -86,25 +86,22 @@ function deviceTree(machine: Machine): string {
 
 const hex = (value: number) => value.toString(16).padStart(2, '0');
 
-function ideBuses({ disks, options }: Machine): string[] {
-  return ['ide.1', 'ide.0'].flatMap((bus) => [
-    `        bus: ${bus}`,
+function ideBuses({ options }: Machine): string[] {
+  const drives = options.drives.filter(({ kind }) => kind === 'disk' || kind === 'cdrom');
+  return [1, 0].flatMap((bus) => [
+    `        bus: ide.${bus}`,
     '          type IDE',
-    ...disks
-      .filter(({ device }) => device.startsWith(bus.replace('.', '')))
-      .flatMap(({ device }) => {
-        const kind = options.drives.find((drive) => drive.device === device)?.kind;
-        const unit = Number(/\d+$/.exec(device)?.[0] ?? 0) & 1;
-        return [
-          `          dev: ${kind === 'cdrom' ? 'ide-cd' : 'ide-hd'}, id ""`,
-          `            drive = "${device}"`,
-          `            unit = ${unit} (0x${unit})`,
-        ];
-      }),
+    ...drives
+      .filter(({ index }) => index >> 1 === bus)
+      .flatMap(({ device, kind, index }) => [
+        `          dev: ${kind === 'cdrom' ? 'ide-cd' : 'ide-hd'}, id ""`,
+        `            drive = "${device}"`,
+        `            unit = ${index & 1} (0x${index & 1})`,
+      ]),
   ]);
 }
 
-function isaBus({ board, disks }: Machine): string[] {
+function isaBus({ board, options }: Machine): string[] {
   const lines = ['        bus: isa.0', '          type ISA'];
   const bases = new Set(board.ports.mappings().map(({ base }) => base));
   for (const [name, base, irq] of ISA_NAMES) {
@@ -114,9 +111,8 @@ function isaBus({ board, disks }: Machine): string[] {
     if (irq !== undefined) lines.push(`            irq = ${irq} (0x${irq})`);
     if (name !== 'isa-fdc') continue;
     lines.push('            bus: floppy-bus.0', '              type floppy-bus');
-    for (const { device } of disks.filter((d) => d.device.startsWith('floppy'))) {
-      const unit = device.slice('floppy'.length);
-      lines.push('              dev: floppy, id ""', `                unit = ${unit} (0x${unit})`);
+    for (const { device, index } of options.drives.filter(({ kind }) => kind === 'floppy')) {
+      lines.push('              dev: floppy, id ""', `                unit = ${index} (0x${index})`);
       lines.push(`                drive = "${device}"`);
     }
   }

@@ -1,9 +1,9 @@
-/** `info`: status, snapshots, block, chardev and the small ones. */
-import { supportsSnapshots } from '../../block/block-node.ts';
-import { SNAPSHOT_TABLE_HEADER, snapshotRow, snapshotTable } from '../../migration/snapshot-table.ts';
+/** `info`: status, snapshots, chardev and the small ones. */
+import { snapshotTable } from '../../migration/snapshot-table.ts';
 import type { Machine } from '../../machine/machine.ts';
-import { argument as arg, type Command, command, CommandError } from '../command.ts';
+import { type Command, command, CommandError } from '../command.ts';
 import { APIC_INFO } from './info-apic.ts';
+import { BLOCK_INFO } from './info-block.ts';
 import { BOARD_INFO } from './info-board.ts';
 import { CPU_INFO } from './info-cpu.ts';
 import { DEVICE_INFO } from './info-devices.ts';
@@ -12,18 +12,8 @@ import { PAGING_INFO } from './info-paging.ts';
 import { TRACE_INFO } from './trace.ts';
 
 const SMALL: readonly Command[] = [
-  command(
-    'block',
-    [arg('flag', 'n'), arg('flag', 'v'), arg('device', 'device?')],
-    '[-n] [-v] [device]',
-    'show info of one block device or all block devices (-v: show details)',
-    ({ machine }, args) => blockText(machine, args.optional('device'), args.flag('v')),
-  ),
   command('block-jobs', [], '', 'show progress of ongoing block device operations', ({ machine }) =>
     describeBlockJobs(machine),
-  ),
-  command('blockstats', [], '', 'show block device statistics', ({ machine }) =>
-    machine.disks.map((disk) => statisticsLine(disk, machine.options.host.now())).join(''),
   ),
   command('chardev', [], '', 'show the character devices', ({ host }) =>
     host
@@ -63,7 +53,6 @@ const SMALL: readonly Command[] = [
     ({ host }) => `${host.uuid ?? '00000000-0000-0000-0000-000000000000'}\n`,
   ),
   // What there is none of, as QEMU says it.
-  command('block-jobs', [], '', 'show progress of ongoing block device operations', () => 'No active jobs\n'),
   command('iothreads', [], '', 'show iothreads', () => undefined),
   command('kvm', [], '', 'show KVM information', () => 'kvm support: disabled\n'),
   command('network', [], '', 'show the network state', () => undefined),
@@ -83,6 +72,7 @@ const SMALL: readonly Command[] = [
 
 export const INFO_COMMANDS: readonly Command[] = [
   ...SMALL,
+  ...BLOCK_INFO,
   ...CPU_INFO,
   ...BOARD_INFO,
   ...APIC_INFO,
@@ -105,51 +95,4 @@ function snapshotsText(machine: Machine): string {
 function statusText({ state }: Machine): string {
   if (state === 'running') return 'running';
   return state === 'paused' ? 'paused' : `paused (${state})`;
-}
-
-function blockText(machine: Machine, only: string | undefined, details: boolean): string {
-  const disks = machine.disks.filter(({ device }) => only === undefined || device === only);
-  if (only !== undefined && disks.length === 0) throw new CommandError(`Device '${only}' not found`);
-  return disks
-    .map(({ device, node }, i) => {
-      const kind = machine.options.drives.find((drive) => drive.device === device)?.kind;
-      const medium =
-        node === undefined
-          ? ': [not inserted]'
-          : ` (#block${String(i * 2 + 1).padStart(3, '0')}): ${node.filename} (${node.format}${node.readOnly ? ', read-only' : ''})`;
-      const lines = [`${device}${medium}`, `    Attached to:      /machine/unattached/${device}`];
-      if (kind !== 'disk') lines.push('    Removable device: not locked, tray closed');
-      if (node !== undefined) lines.push('    Cache mode:       writeback');
-      if (node !== undefined && details) lines.push('', ...imageLines(node));
-      return `${lines.join('\n')}\n`;
-    })
-    .join('\n');
-}
-
-function imageLines(node: NonNullable<Machine['disks'][number]['node']>): string[] {
-  const lines = [
-    'Images:',
-    `image: ${node.filename}`,
-    `file format: ${node.format}`,
-    `virtual size: ${node.sizeBytes / 1024 ** 2} MiB (${node.sizeBytes} bytes)`,
-  ];
-  const snapshots = supportsSnapshots(node) ? node.listSnapshots() : [];
-  if (snapshots.length > 0) {
-    lines.push('Snapshot list:', SNAPSHOT_TABLE_HEADER, ...snapshots.map((info) => snapshotRow(info)));
-  }
-  return lines;
-}
-
-function statisticsLine({ device, node, statistics: s }: Machine['disks'][number], now: number): string {
-  const cache = node?.cacheStatistics;
-  const metadata =
-    cache === undefined
-      ? ''
-      : ` cache_hits=${cache.hits} cache_misses=${cache.misses} cache_bytes=${cache.usedBytes} cache_size=${cache.budgetBytes}`;
-  return (
-    `${device}: rd_bytes=${s.readBytes} wr_bytes=${s.writtenBytes} rd_operations=${s.reads} ` +
-    `wr_operations=${s.writes} flush_operations=${s.flushes} wr_total_time_ns=${s.writeNs} ` +
-    `rd_total_time_ns=${s.readNs} flush_total_time_ns=${s.flushNs} rd_merged=0 wr_merged=0 ` +
-    `idle_time_ns=${s.lastAccessNs === 0 ? 0 : Math.max(0, now - s.lastAccessNs)}${metadata}\n`
-  );
 }

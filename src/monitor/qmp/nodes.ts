@@ -2,9 +2,9 @@
 import type { MachineDisk } from '../../machine/disk.ts';
 import type { Machine } from '../../machine/machine.ts';
 
-/** `#block001`, `#block003`, …: the odd ones; the files below have those between. */
-export function nodeName(index: number): string {
-  return `#block${String(index * 2 + 1).padStart(3, '0')}`;
+/** Its own name, else `#block001`, `#block003`, …: the odd ones; the files below have those between. */
+export function nodeName(disk: MachineDisk, index: number): string {
+  return disk.nodeName ?? `#block${String(index * 2 + 1).padStart(3, '0')}`;
 }
 
 /** The file below. */
@@ -15,6 +15,6 @@ export function fileNodeName(index: number): string {
 /** The disk of a node's name, or of a device's. */
 export function findDisk(machine: Machine, name: string): MachineDisk | undefined {
   return machine.disks.find(
-    (disk, i) => disk.node !== undefined && (nodeName(i) === name || disk.device === name),
+    (disk, i) => disk.node !== undefined && (nodeName(disk, i) === name || disk.device === name),
   );
 }

@@ -1,7 +1,6 @@
 /** `img info`: what an image is, without reading its data. */
-import type { BlockNode } from '../../../block/block-node.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
-import { SNAPSHOT_TABLE_HEADER, sizeText, snapshotRow } from '../../../migration/snapshot-table.ts';
+import { imageLines } from '../../../monitor/image-text.ts';
 import { imageFacts, type Json } from '../../image-facts.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
@@ -33,7 +32,8 @@ export async function info(args: readonly string[], out: ToolOutput): Promise<nu
       format = facts['backing-filename-format'] as string | undefined;
       if (output === 'human') {
         if (all.length > 1) out.line('');
-        await printHuman(node, facts, out);
+        const snapshots = node instanceof Qcow2 ? node.listSnapshots() : [];
+        for (const line of imageLines(facts, snapshots)) out.line(line);
       }
     } finally {
       await node.close();
@@ -41,49 +41,4 @@ export async function info(args: readonly string[], out: ToolOutput): Promise<nu
   }
   if (output === 'json') out.line(JSON.stringify(parsed.has('backing-chain') ? all : all[0], undefined, 4));
   return 0;
-}
-
-async function printHuman(node: BlockNode, facts: Json, out: ToolOutput): Promise<void> {
-  out.line(`image: ${facts['filename']}`);
-  out.line(`file format: ${node.format}`);
-  out.line(`virtual size: ${sizeText(node.sizeBytes)} (${node.sizeBytes} bytes)`);
-  out.line(`disk size: ${sizeText(facts['actual-size'] as number)}`);
-  if (!(node instanceof Qcow2)) return;
-  out.line(`cluster_size: ${facts['cluster-size']}`);
-  if (facts['dirty-flag'] === true) out.line('cleanly shut down: no');
-  const name = facts['backing-filename'];
-  if (name !== undefined) {
-    const full = facts['full-backing-filename'];
-    out.line(`backing file: ${name}${full === name ? '' : ` (actual path: ${full})`}`);
-    const format = facts['backing-filename-format'];
-    if (format !== undefined) out.line(`backing file format: ${format}`);
-  }
-  const snapshots = node.listSnapshots();
-  if (snapshots.length > 0) {
-    out.line('Snapshot list:');
-    out.line(SNAPSHOT_TABLE_HEADER);
-    for (const one of snapshots) out.line(snapshotRow(one));
-  }
-  out.line('Format specific information:');
-  printTree(
-    facts['format-specific'] === undefined ? {} : ((facts['format-specific'] as Json)['data'] as Json),
-    1,
-    out,
-  );
-}
-
-/** Nested values as QEMU indents them; list elements are numbered. */
-function printTree(value: Json | readonly unknown[], depth: number, out: ToolOutput): void {
-  const indent = '    '.repeat(depth);
-  const entries = Array.isArray(value)
-    ? value.map((one, i) => [`[${i}]`, one] as const)
-    : Object.entries(value).map(([key, one]) => [key.replaceAll('-', ' '), one] as const);
-  for (const [key, one] of entries) {
-    if (typeof one === 'object' && one !== null) {
-      out.line(`${indent}${key}:`);
-      printTree(one as Json, depth + 1, out);
-    } else {
-      out.line(`${indent}${key}: ${one}`);
-    }
-  }
 }

@@ -22,7 +22,7 @@ export const BLOCK: readonly QmpCommand[] = [
   qmp('query-blockstats', { 'query-nodes': 'boolean?' }, ({ machine }) =>
     machine.disks.map((disk, i) => ({
       device: disk.device,
-      ...(disk.node === undefined ? {} : { 'node-name': nodeName(i) }),
+      ...(disk.node === undefined ? {} : { 'node-name': nodeName(disk, i) }),
       ...(disk.node === undefined ? {} : { parent: fileStatistics(i) }),
       stats: statistics(disk),
       qdev: `/machine/unattached/${disk.device}`,
@@ -85,16 +85,17 @@ async function describeDrive(context: QmpContext, disk: MachineDisk, index: numb
 /** Nothing is throttled here. */
 const LIMITS = { iops: 0, iops_rd: 0, iops_wr: 0, bps: 0, bps_rd: 0, bps_wr: 0, write_threshold: 0 };
 
-async function describeNode({ host }: QmpContext, { node }: MachineDisk, index: number): Promise<JsonObject> {
-  const { filename, format, readOnly } = node!;
-  const image = (await host.imageFacts(node!)) as JsonObject;
+async function describeNode({ host }: QmpContext, disk: MachineDisk, index: number): Promise<JsonObject> {
+  const node = disk.node!;
+  const { filename, format, readOnly } = node;
+  const image = (await host.imageFacts(node)) as JsonObject;
   const backing = image['full-backing-filename'];
   return {
     ...LIMITS,
     detect_zeroes: 'off',
     image,
     ro: readOnly,
-    'node-name': nodeName(index),
+    'node-name': nodeName(disk, index),
     backing_file_depth: backing === undefined ? 0 : 1,
     ...(backing === undefined ? {} : { backing_file: backing }),
     drv: format,
