@@ -18,11 +18,14 @@ const JUMPS: Readonly<Record<string, string>> = {
   'jmp ebx, with a way back': '6807000100ffe3', // push CODE + 7
 };
 
+/** `region`: where the jump names its target, that is in the same unit. */
+type Tier = 'interpreted' | 'compiled' | 'region';
+
 /** Steps until EIP is behind the jump again, `slice` instructions a run; says at which counts it was where. */
-function trace(hex: string, compiled: boolean, slice: number): string[] {
+function trace(hex: string, tier: Tier, slice: number): string[] {
   const rig = new PagedRig(false);
   const c = rig.cpu;
-  c.jit.enabled = compiled;
+  c.jit.enabled = tier !== 'interpreted';
   const bytes = (address: number, code: string): void =>
     c.u8.set(Buffer.from(code, 'hex'), c.mem.ramAddress + address);
   const page = 0x81000 + (SECOND >> 12) * 4;
@@ -57,7 +60,14 @@ function trace(hex: string, compiled: boolean, slice: number): string[] {
   const record = c.records.pageRecords((c.mem.ramAddress + CODE) >>> 12, L.MODE_F32);
   for (let i = 0; i < c.jit.patience; i++) c.jit.sample(record);
   c.jit.finish();
-  expect(c.jit.statistics.compiled).toBe(compiled ? 1 : 0);
+  expect(c.jit.statistics.compiled).toBe(tier === 'interpreted' ? 0 : 1);
+  if (tier === 'region') {
+    c.jit.regionPatience = 1;
+    c.jit.regionLimits = { own: 100, others: 100, arrivals: 0 };
+    c.jit.sample(record);
+    c.jit.finish();
+    expect(c.jit.statistics.regions).toBe(hex.startsWith('e8') ? 1 : 0);
+  }
   const seen: string[] = [];
   once(false, seen);
   return seen;
@@ -65,15 +75,17 @@ function trace(hex: string, compiled: boolean, slice: number): string[] {
 
 describe.each(Object.entries(JUMPS))('%s', (_, hex) => {
   it('is done before the fault, compiled or not', () => {
-    const steps = trace(hex, false, 1);
+    const steps = trace(hex, 'interpreted', 1);
     const jump = hex.length > 12 ? 2 : 1;
     expect(steps[jump - 1]).toBe(`${jump}: ${SECOND.toString(16)} 0`);
     expect(steps[jump]).toBe(`${jump + 1}: ${HANDLER.toString(16)} ${SECOND}`);
-    expect(trace(hex, true, 1)).toEqual(steps);
+    expect(trace(hex, 'compiled', 1)).toEqual(steps);
+    expect(trace(hex, 'region', 1)).toEqual(steps);
     for (const slice of [2, 3, 7]) {
       const every = steps.filter((_line, i) => (i + 1) % slice === 0);
-      const found = trace(hex, true, slice);
-      expect(found).toEqual(trace(hex, false, slice));
+      const found = trace(hex, 'compiled', slice);
+      expect(found).toEqual(trace(hex, 'interpreted', slice));
+      expect(found).toEqual(trace(hex, 'region', slice));
       expect(found.slice(0, every.length)).toEqual(every);
     }
   });

@@ -20,10 +20,14 @@ test.skipIf(!requireProgram('nasm')).each(Array.from({ length: PIECES }, (_, i) 
     const compiled = new WildEngine(true, () => (random.below(64) === 0 ? 8000 : 101 + random.below(1400)));
     const interpreted = new WildEngine(false, () => 1e9);
     let units = 0;
+    let regions = 0;
     for (let i = 0; i < PROGRAMS; i++) {
-      units += compareWild(compiled, interpreted, piece * 1000 + i, INSTRUCTIONS).compiled;
+      const result = compareWild(compiled, interpreted, piece * 1000 + i, INSTRUCTIONS);
+      units += result.compiled;
+      regions += result.regions;
     }
     expect(units).toBeGreaterThan(PROGRAMS / 2);
+    if (isLongRun) expect(regions).toBeGreaterThan(0);
   },
   600_000,
 );

@@ -22,6 +22,7 @@ async function boot(jit: boolean): Promise<{ prints: Fingerprint[]; compiled: nu
   pc.machine.cpu.jit.enabled = jit;
   // More is compiled than a user's machine would.
   pc.machine.cpu.jit.patience = 12;
+  pc.machine.cpu.jit.regionPatience = 200;
   const prints: Fingerprint[] = [];
   for (const point of POINTS) {
     await pc.machine.runTo(point);

@@ -174,8 +174,9 @@ export const R_NEXT = 24;
 export const R_ORIG = 28;
 /** u8: bit 0 operand size 32, bit 1 address size 32, bit 2 memory operand, bits 4–5 REP prefix (1 F3, 2 F2), bit 6 LOCK. */
 export const R_FLAGS = 30;
-/** u8: 1 if a return, an indirect jump or one from another page came here. */
+/** u8: how often a return, an indirect jump or one from another page came here; stays at HEAT_MOST. */
 export const R_HEAT = 31;
+export const HEAT_MOST = 255;
 
 export const RF_OP32 = 1;
 export const RF_ADDR32 = 2;

@@ -19,7 +19,7 @@ function jitText({ jit, records }: Cpu): string {
     `guest instructions  ${s.instructions}`,
     `code size           ${s.bytes} bytes of WebAssembly`,
     `hit rate            ${part.toFixed(1)}% (${s.covered} of ${s.samples} samples in compiled code)`,
-    `compiled            ${s.compiled} units in ${s.milliseconds.toFixed(0)} ms, longest pause ${s.longestMilliseconds.toFixed(1)} ms`,
+    `compiled            ${s.compiled} units (${s.regions} over several pages) in ${s.milliseconds.toFixed(0)} ms, longest pause ${s.longestMilliseconds.toFixed(1)} ms`,
     '',
     'Statistics:',
     `units invalidated   ${s.invalidated}`,

@@ -45,6 +45,8 @@ export function runSliced(rom: Uint8Array, slice: () => number, jit = true, mode
   // Programs are short.
   c.jit.period = 256;
   c.jit.patience = 12;
+  c.jit.regionPatience = 3;
+  c.jit.regionLimits = { own: 1300, others: 500, arrivals: 1 };
   c.jit.sliceMilliseconds = Number.POSITIVE_INFINITY;
   if (model !== undefined) c.model = model;
   const at = c.mem.ramAddress + (8 << 20);

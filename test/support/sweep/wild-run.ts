@@ -33,6 +33,8 @@ export class WildEngine {
     this.cpu.jit.enabled = jit;
     this.cpu.jit.period = 256;
     this.cpu.jit.patience = 12;
+    this.cpu.jit.regionPatience = 3;
+    this.cpu.jit.regionLimits = { own: 1300, others: 500, arrivals: 1 };
     this.#slice = slice;
     this.cpu.acknowledge = () => {
       this.cpu.setInterruptLine(0);
@@ -146,7 +148,9 @@ export interface WildResult {
   readonly name: string;
   readonly instructions: number;
   readonly restarts: number;
+  /** Units made, and those of them over several pages. */
   readonly compiled: number;
+  readonly regions: number;
   /** By vector. */
   readonly faults: readonly number[];
 }
@@ -155,7 +159,9 @@ export interface WildResult {
 export function compareWild(a: WildEngine, b: WildEngine, seed: number, instructions: number): WildResult {
   const random = new Random(seed * 2654435761);
   const program = wildProgram(random, `wild ${seed}`);
-  const before = a.cpu.jit.statistics.compiled + b.cpu.jit.statistics.compiled;
+  const count = (what: 'compiled' | 'regions'): number =>
+    a.cpu.jit.statistics[what] + b.cpu.jit.statistics[what];
+  const [compiled, regions] = [count('compiled'), count('regions')];
   for (const engine of [a, b]) {
     engine.load(program);
     // All at once, or a step at each look, so that code changes under units that are being made; the same on every run.
@@ -178,7 +184,13 @@ export function compareWild(a: WildEngine, b: WildEngine, seed: number, instruct
     }
     for (const engine of [a, b]) engine.cpu.setInterruptLine(1);
   }
-  const compiled = a.cpu.jit.statistics.compiled + b.cpu.jit.statistics.compiled - before;
   const faults = Array.from({ length: 48 }, (_, v) => a.cpu.mem.read32(FAULTS + v * 4));
-  return { name: program.name, instructions: at, restarts: a.restarts, compiled, faults };
+  return {
+    name: program.name,
+    instructions: at,
+    restarts: a.restarts,
+    compiled: count('compiled') - compiled,
+    regions: count('regions') - regions,
+    faults,
+  };
 }

@@ -125,6 +125,8 @@ interface CodeKind {
   /** 32 bits. */
   readonly wide: boolean;
   readonly tame: boolean;
+  /** Slots in several pages that most jumps lead to, so that loops over pages become hot; or none. */
+  readonly ring: readonly number[];
 }
 
 /** Vector instructions that do not fault by themselves: behind 0F, with any of the prefixes. */
@@ -139,9 +141,11 @@ class Writer {
   readonly #wide: boolean;
   /** Little in it faults, and no code changes: it becomes hot. */
   readonly #tame: boolean;
+  readonly #ring: readonly number[];
   out: number[] = [];
 
-  constructor(random: Random, { flat, wide, tame }: CodeKind) {
+  constructor(random: Random, { flat, wide, tame, ring }: CodeKind) {
+    this.#ring = ring;
     this.#random = random;
     this.#flat = flat;
     this.#wide = wide;
@@ -304,7 +308,9 @@ class Writer {
     const slot = at & ~(SLOT - 1);
     const reach = random.below(8);
     const near = slot + (random.below(8) - 4) * SLOT;
-    const target = (reach < 5 ? near : random.below(CODE_BYTES / SLOT) * SLOT) & (CODE_BYTES - 1);
+    const far = this.#ring.length > 0 ? random.pick(this.#ring) : random.below(CODE_BYTES / SLOT) * SLOT;
+    const isNear = this.#ring.length > 0 ? reach === 0 : reach < 5;
+    const target = (isNear ? near : far) & (CODE_BYTES - 1);
     const width = this.#wide ? 4 : 2;
     const relative = (length: number): number[] => {
       const distance = target - at - this.out.length - length;
@@ -324,6 +330,11 @@ class Writer {
       const selector = random.pick([0x0b, 0x08, 0x1b, 0x33, 0x43, 0x50, 0x58, 0x63]);
       this.#emit(random.pick([0xea, 0x9a]), ...absolute, selector, 0);
     }
+  }
+  /** A jump that is always taken. */
+  hop(at: number, target: number): void {
+    const width = this.#wide ? 4 : 2;
+    this.#emit(0xe9, ...le32(target - at - this.out.length - 1 - width).slice(0, width));
   }
   operation(at: number): void {
     const kind = this.#random.below(64);
@@ -346,7 +357,10 @@ function writeCode(random: Random, ram: Uint8Array, kind: CodeKind): void {
     const writer = new Writer(random, kind);
     const from = slot + spilt;
     // Slots whose beginning holds the rest of an instruction: a jump there finds other instructions in the same bytes.
-    while (from + writer.out.length < slot + SLOT - 8) writer.operation(from);
+    const place = kind.ring.indexOf(slot);
+    const room = place < 0 ? SLOT : 24;
+    while (from + writer.out.length < slot + room - 8) writer.operation(from);
+    if (place >= 0) writer.hop(from, kind.ring[(place + 1) % kind.ring.length]!);
     writer.jump(from);
     const crosses = (slot & 0xfff) === 0x1000 - SLOT || random.below(8) === 0;
     if (!crosses) writer.out.length = Math.min(writer.out.length, slot + SLOT - from);
@@ -376,12 +390,14 @@ export function wildProgram(random: Random, name: string): WildProgram {
   const flat = kind.cs === 0x1b || kind.cs === 0x08;
   const wide = flat || kind.cs === 0x33 || kind.cs === 0x58;
   const tame = random.below(3) !== 0;
-  writeCode(random, ram, { flat, wide, tame });
+  const isRoaming = tame && random.below(2) === 0;
+  const ring = Array.from({ length: isRoaming ? 5 : 0 }, () => random.below(CODE_BYTES / SLOT) * SLOT);
+  writeCode(random, ram, { flat, wide, tame, ring });
   pokeKernel(ram, kind, random);
   const rights = random.below(4) === 0 ? 0x3000 : 0;
   const checked = !tame && random.below(4) === 0 ? 0x40000 : 0;
   return {
-    ...{ ...kind, name: `${name}, ${kind.name}${tame ? '' : ', rough'}` },
+    ...{ ...kind, name: `${name}, ${kind.name}${tame ? (isRoaming ? ', roaming' : '') : ', rough'}` },
     es: kind.ds,
     ram,
     sse2: random.below(3) !== 0,

@@ -247,7 +247,7 @@ export class Dynamic extends Emitter {
       },
       () => this.setState(L.PAGELIN, page),
     );
-    this.out.store(8, rec, L.R_HEAT, constant(1));
+    this.noteArrival(rec);
     return rec;
   }
 

@@ -66,6 +66,11 @@ export abstract class Emitter extends Values {
   setState(address: number, v: Node): void {
     this.out.store(32, constant(address), 0, v);
   }
+  /** Notes that somebody came to a record from afar. */
+  noteArrival(rec: Node): void {
+    const heat = load('ld8u', rec, L.R_HEAT);
+    this.out.store(8, rec, L.R_HEAT, this.add(heat, this.ne(heat, constant(L.HEAT_MOST))));
+  }
   if(c: Node, then: () => void, otherwise?: () => void): void {
     if (isConstant(c)) {
       if (c.n !== 0) then();

@@ -349,7 +349,7 @@ function writeCase(
         // UNIT_LOOKUP: it jumped to EIP, which the code TLB does not know.
         out.set(rec, dynamic.slow('lookup', load('ld32', constant(L.EIP), 0)));
         out.if(dynamic.eqz(rec), () => dynamic.fault());
-        out.store(8, rec, L.R_HEAT, constant(1));
+        dynamic.noteArrival(rec);
       });
       out.set(REC, rec);
       out.set(COUNT, binary('sub', COUNT, constant(1)));

@@ -2,16 +2,16 @@
 import type { CpuState } from '../cpu-state.ts';
 import { type CompiledUnit, UnitWriter, type UnitPlace } from './compile.ts';
 import { analyse, type Flow } from './flow.ts';
-import { discover, type HandlerOf, type UnitShape } from './unit.ts';
+import { discover, type HandlerOf, type Limits, type UnitShape } from './unit.ts';
 
-/** Most instructions of a unit: about a page of them. */
-const MAX_INSTRUCTIONS = 1300;
+/** About a page of instructions. */
+export const PAGE_LIMITS: Limits = { own: 1300, others: 0, arrivals: 0 };
 
 export class Compilation {
-  /** Record page, and the byte offset in it at which the CPU was seen. */
-  readonly page: number;
-  readonly #offset: number;
+  /** Position at which the CPU was seen. */
+  readonly start: number;
   readonly #c: CpuState;
+  readonly #limits: Limits;
   readonly #place: UnitPlace;
   readonly #covered: Uint8Array | undefined;
   readonly #handlerOf: HandlerOf;
@@ -23,15 +23,15 @@ export class Compilation {
 
   constructor(
     c: CpuState,
-    page: number,
-    offset: number,
+    start: number,
+    limits: Limits,
     place: UnitPlace,
     handlerOf: HandlerOf,
     covered: Uint8Array | undefined,
   ) {
     this.#c = c;
-    this.page = page;
-    this.#offset = offset;
+    this.start = start;
+    this.#limits = limits;
     this.#place = place;
     this.#handlerOf = handlerOf;
     this.#covered = covered;
@@ -40,19 +40,15 @@ export class Compilation {
   get handler(): number {
     return this.#place.handler;
   }
+  /** It is being made of code of this record page, among others. */
+  holds(page: number): boolean {
+    return this.start >> 12 === page || this.#shape!.blocks.some((block) => block.at >> 12 === page);
+  }
 
   /** The next step. False: there is none; `module` is there, or there was nothing to compile. */
   step(): boolean {
     if (this.#shape === undefined) {
-      const { records } = this.#place;
-      this.#shape = discover(
-        this.#c,
-        records,
-        this.#offset,
-        MAX_INSTRUCTIONS,
-        this.#handlerOf,
-        this.#covered,
-      );
+      this.#shape = discover(this.#c, this.start, this.#limits, this.#handlerOf, this.#covered);
       return this.#shape !== undefined;
     }
     if (this.#flow === undefined) {

@@ -27,7 +27,7 @@ import {
   type UnitFrame,
 } from './frame.ts';
 import { Static } from './static.ts';
-import type { UnitBlock, UnitShape } from './unit.ts';
+import { recordAt, type UnitBlock, type UnitShape } from './unit.ts';
 
 /** FC from kind, CA, CB, FR and FC; see static.ts. */
 function carryFunction(): FunctionWriter {
@@ -49,9 +49,8 @@ export interface CompiledUnit {
 
 /** What a unit is compiled for. */
 export interface UnitPlace {
-  /** Its handler number, its record page, the data TLB of its privilege. */
+  /** Its handler number, the data TLB of its privilege. */
   readonly handler: number;
-  readonly records: number;
   readonly tlb: number;
   readonly memoryPages: number;
 }
@@ -69,13 +68,12 @@ export class UnitWriter implements UnitFrame {
   readonly carryFunction: number;
   readonly x87Functions = 0;
   readonly handler: number;
-  readonly records: number;
   readonly tlb: number;
   readonly #body = new FunctionWriter(FIXED_LOCALS + 1);
   readonly #shape: UnitShape;
   readonly #flow: Flow;
   readonly #memoryPages: number;
-  readonly #byOffset: ReadonlyMap<number, number>;
+  readonly #byPosition: ReadonlyMap<number | undefined, number>;
   readonly #emitter: Static;
   /** Open WebAssembly blocks (branches to one lead to its node's beginning, behind its end) and loops, and where each stands here. */
   readonly #open: number[] = [];
@@ -88,7 +86,6 @@ export class UnitWriter implements UnitFrame {
 
   constructor(c: CpuState, shape: UnitShape, flow: Flow, place: UnitPlace) {
     this.handler = place.handler;
-    this.records = place.records;
     this.tlb = place.tlb;
     this.#memoryPages = place.memoryPages;
     this.#shape = shape;
@@ -96,7 +93,7 @@ export class UnitWriter implements UnitFrame {
     this.carryFunction = hasX87 ? X87_FUNCTIONS : 0;
     this.#flow = flow;
     this.#root = shape.blocks.length;
-    this.#byOffset = new Map(shape.blocks.map((b) => [b.offset, b.index]));
+    this.#byPosition = new Map(shape.blocks.map((b) => [b.at, b.index]));
     this.#emitter = new Static(this.#body, c, this);
     this.#begin('block', BAIL);
     this.#begin('block', EXIT);
@@ -187,21 +184,23 @@ export class UnitWriter implements UnitFrame {
   dispatch(): void {
     this.#branch(this.#root);
   }
-  edge(offset: number, kind: number): void {
-    const target = this.#byOffset.get(offset);
-    if (target !== undefined) {
-      const known = this.#arriving[target];
-      this.#arriving[target] = known === undefined || known === kind ? kind : -1;
-    }
+  endOfPage(k: number): void {
+    this.#body.set(local(LOCAL_NEXT), constant(L.END_RECORDS + (k << L.RECORD_SHIFT)));
+    this.exit();
+  }
+  blockAt(page: number, offset: number): number | undefined {
+    const position = this.#shape.pages.resolve(page, offset);
+    return this.#byPosition.has(position) ? position : undefined;
+  }
+  edge(position: number, kind: number): void {
+    const target = this.#byPosition.get(position);
     if (target === undefined) {
-      const record =
-        offset < 4096
-          ? this.records + (offset << L.RECORD_SHIFT)
-          : L.END_RECORDS + ((offset - 4096) << L.RECORD_SHIFT);
-      this.#body.set(local(LOCAL_NEXT), constant(record));
+      this.#body.set(local(LOCAL_NEXT), constant(recordAt(position)));
       this.exit();
       return;
     }
+    const known = this.#arriving[target];
+    this.#arriving[target] = known === undefined || known === kind ? kind : -1;
     if (this.#distance(target) >= 0) {
       this.#branch(target);
       return;

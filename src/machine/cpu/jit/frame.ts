@@ -27,8 +27,12 @@ export const local = (n: number): Node => ({ op: 'local', type: 'i32', n });
 
 /** How a unit's function is left and how its blocks hang together; given by the compiler. */
 export interface UnitFrame {
-  /** Goes to the block at an offset of the page, or leaves to its record. `kind`: what FC is there, -1 if unknown. */
-  edge(offset: number, kind: number): void;
+  /** Goes to the block at a position, or leaves to its record. `kind`: what FC is there, -1 if unknown. */
+  edge(position: number, kind: number): void;
+  /** Leaves to what follows a page's last instruction, `k` bytes into the next page. */
+  endOfPage(k: number): void;
+  /** Position of what lies `offset` bytes from the beginning of a page, if a block of this unit begins there. */
+  blockAt(page: number, offset: number): number | undefined;
   /** The kind that all ways to a block come with, or -1. */
   arriving(block: UnitBlock): number;
   /** Leaves with LOCAL_NEXT as the record to go on with. */
@@ -43,7 +47,6 @@ export interface UnitFrame {
   readonly x87Functions: number;
   /** This unit's handler number. */
   readonly handler: number;
-  readonly records: number;
   /** The data TLB of the privilege that the unit runs with. */
   readonly tlb: number;
 }

@@ -1,21 +1,30 @@
 /**
- * Which code is compiled, when, and what becomes of compiled units. A unit covers executed instructions of one code page (mode F32);
- * its block beginnings become entries: their records name the unit as handler and keep their own handler behind it.
+ * Which code is compiled, when, and what becomes of compiled units. A unit covers executed instructions of a code page (mode F32) and
+ * some of those that it leads to in others; its block beginnings become entries: their records name the unit as handler and keep
+ * their own handler behind it.
  */
 import type { CpuState } from '../cpu-state.ts';
 import { FIXED_HANDLERS, type Handler, type InterpreterModule, MAX_UNITS } from '../generate/interpreter.ts';
 import * as L from '../layout.ts';
-import { Compilation, type CompilationResult } from './compilation.ts';
-import type { UnitShape } from './unit.ts';
+import { Compilation, type CompilationResult, PAGE_LIMITS } from './compilation.ts';
+import { type Limits, positionOf, recordAt } from './unit.ts';
 /** Bytes of WebAssembly that may live at once; V8 makes three to five times as many of machine code of them. */
 const MAX_BYTES = 16 * 2 ** 20;
 /** Units of a page that were thrown away (self-modifying code) before it is left to the interpreter. */
 const MAX_INVALIDATIONS = 20;
 
+/** In #ran: it has been compiled as a region, or was tried too often. */
+const DONE = 0xffff;
+/** Looks for code in other pages that belongs to a page's. */
+const REGION_TRIES = 4;
+
 interface Unit {
   readonly handler: number;
-  readonly records: number;
+  /** Record pages that it holds code of. */
+  readonly pages: readonly number[];
   readonly entries: readonly number[];
+  /** Positions of its instructions, those of other pages that were in a unit already excepted. */
+  readonly covers: readonly number[];
   readonly instructions: number;
   readonly bytes: number;
 }
@@ -27,6 +36,8 @@ export interface JitStatistics {
   bytes: number;
   /** Since power-on: units compiled, the time that took, the longest time in which nothing else was done. */
   compiled: number;
+  /** Those of them that hold code of several pages. */
+  regions: number;
   milliseconds: number;
   longestMilliseconds: number;
   /** Units thrown away: replaced by one that holds more, changed code or recycled records, for want of room. */
@@ -47,6 +58,9 @@ export class Jit {
    * compiled code that is soon thrown away: exec 160 a CPU second instead of 240, boot 12.7 s of CPU in all threads instead of 10.6.
    */
   patience = 100;
+  /** Looks that must find the CPU in units of a page before it is compiled with what it calls in other pages. */
+  regionPatience = 4000;
+  regionLimits: Limits = { own: 1300, others: 500, arrivals: 200 };
   /** Milliseconds of compiling at a time; then guest code runs until the next look. */
   sliceMilliseconds = 2;
   readonly statistics: JitStatistics = {
@@ -54,6 +68,7 @@ export class Jit {
     instructions: 0,
     bytes: 0,
     compiled: 0,
+    regions: 0,
     milliseconds: 0,
     longestMilliseconds: 0,
     replaced: 0,
@@ -74,6 +89,9 @@ export class Jit {
   /** By record page: how often it was compiled; each time more is asked for. */
   readonly #compiled = new Uint8Array(L.RECORD_PAGES);
   readonly #invalidations = new Uint8Array(L.RECORD_PAGES);
+  /** By record page: looks that found the CPU in a unit there. */
+  readonly #ran = new Uint16Array(L.RECORD_PAGES);
+  readonly #regionTries = new Uint8Array(L.RECORD_PAGES);
   /** By record page: the sample that found the CPU there last. */
   readonly #seen = new Float64Array(L.RECORD_PAGES);
   /** By record page: instructions covered by units. */
@@ -106,16 +124,27 @@ export class Jit {
   sample(rec: number): void {
     if (this.#compilation !== undefined) this.#work(this.sliceMilliseconds);
     if (!this.enabled || rec < L.RECORDS || this.#c.get(L.MODE) !== L.MODE_F32) return;
-    const page = (rec - L.RECORDS) >>> 17;
-    const offset = (rec & (L.RECORD_PAGE_BYTES - 1)) >>> L.RECORD_SHIFT;
+    const position = positionOf(rec);
+    const page = position >> 12;
     this.#seen[page] = ++this.statistics.samples;
-    if (this.#covered[page]?.[offset] === 1) {
+    if (this.#covered[page]?.[position & 0xfff] === 1) {
       this.statistics.covered++;
+      const ran = Math.min(this.#ran[page]! + 1, DONE);
+      this.#ran[page] = ran;
+      if (ran >= this.regionPatience && ran < DONE && this.#compilation === undefined) {
+        // Where nothing is found, the code TLB may have been empty.
+        const tries = ++this.#regionTries[page]!;
+        this.#ran[page] = tries < REGION_TRIES ? 0 : DONE;
+        this.#begin(position, this.regionLimits, undefined);
+      }
       return;
     }
     if (this.#invalidations[page]! > MAX_INVALIDATIONS) return;
     if (++this.#samples[page]! < this.patience << Math.min(4, this.#compiled[page]!)) return;
-    if (this.#compilation === undefined) this.#begin(page, offset);
+    if (this.#compilation !== undefined) return;
+    this.#compiled[page]!++;
+    this.#samples[page] = 0;
+    this.#begin(position, PAGE_LIMITS, this.#covered[page]);
   }
 
   /** Completes the unit under way. */
@@ -130,18 +159,15 @@ export class Jit {
     return number < FIXED_HANDLERS ? undefined : this.#interpreter.list[number - FIXED_HANDLERS];
   }
 
-  #begin(page: number, offset: number): void {
-    this.#compiled[page]!++;
-    this.#samples[page] = 0;
-    while (this.statistics.bytes > MAX_BYTES || this.#isFull()) if (!this.#evict(page)) return;
+  #begin(position: number, limits: Limits, covered: Uint8Array | undefined): void {
+    while (this.statistics.bytes > MAX_BYTES || this.#isFull()) if (!this.#evict()) return;
     const place = {
       handler: this.#free.pop() ?? this.#next++,
-      records: L.RECORDS + page * L.RECORD_PAGE_BYTES,
       tlb: this.#c.get(L.TLBBASE),
       memoryPages: this.#memoryPages,
     };
     const handlerOf = (record: number) => this.#handlerOf(record);
-    this.#compilation = new Compilation(this.#c, page, offset, place, handlerOf, this.#covered[page]);
+    this.#compilation = new Compilation(this.#c, position, limits, place, handlerOf, covered);
     this.#work(this.sliceMilliseconds);
   }
 
@@ -155,22 +181,54 @@ export class Jit {
     while (more && this.#now() < end) more = compilation.step();
     if (!more) {
       if (compilation.result === undefined) this.#cancel();
-      else this.#complete(compilation.result);
+      else this.#complete(compilation.start, compilation.result);
     }
     const took = (this.#now() - start) / 1e6;
     s.milliseconds += took;
     s.longestMilliseconds = Math.max(s.longestMilliseconds, took);
   }
 
-  #complete({ place, shape, flow, unit, module }: CompilationResult): void {
+  /** `start`: where the CPU was seen. */
+  #complete(start: number, { place, shape, flow, unit, module }: CompilationResult): void {
     this.#compilation = undefined;
-    const { handler, records } = place;
+    const { handler } = place;
     const instance = new WebAssembly.Instance(module, this.#imports);
     this.#table.set(handler - this.#interpreter.tableBase, instance.exports['unit']);
-    const entries = shape.entries.map((n) => records + (shape.blocks[n]!.offset << L.RECORD_SHIFT));
+    const own = start >> 12;
+    const pages = new Set([own]);
+    const covers: number[] = [];
+    for (const block of shape.blocks) {
+      const page = block.at >> 12;
+      pages.add(page);
+      for (const { at } of block.instructions) {
+        if (page === own || this.#covered[page]?.[at & 0xfff] !== 1) covers.push(at);
+      }
+    }
+    const entries: number[] = [];
+    for (const n of shape.entries) {
+      const { at } = shape.blocks[n]!;
+      if (this.#enterAt(recordAt(at), handler, flow.dispatched.indexOf(n), at >> 12 === own)) {
+        entries.push(recordAt(at));
+      }
+    }
     const { instructions, bytes } = unit;
-    this.#install({ handler, records, instructions, bytes: bytes.length, entries }, shape, flow.dispatched);
+    this.#install({ handler, pages: [...pages], entries, covers, instructions, bytes: bytes.length });
+    for (const old of [...this.#byPage[own]!]) if (this.#isBypassed(old)) this.#drop(old, 'replaced');
     this.statistics.compiled++;
+    if (pages.size === 1) return;
+    this.#ran[own] = DONE;
+    this.statistics.regions++;
+  }
+
+  /** Makes a record an entry. A newer unit knows more of its own page (`takesOver`): it takes entries over; elsewhere it does not. */
+  #enterAt(rec: number, handler: number, block: number, takesOver: boolean): boolean {
+    const c = this.#c;
+    const current = c.u16[(rec + L.R_HANDLER) >> 1]!;
+    if (current < this.#interpreter.unitBase) c.u16[(rec + L.R_ORIG) >> 1] = current;
+    else if (!takesOver) return false;
+    c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = block;
+    c.u16[(rec + L.R_HANDLER) >> 1] = handler;
+    return true;
   }
 
   /** Forgets the unit under way. */
@@ -183,37 +241,36 @@ export class Jit {
     return this.#free.length === 0 && this.#next >= this.#interpreter.unitBase + MAX_UNITS;
   }
 
-  /** Drops the units of the page that was not seen for the longest time, `spared` excepted. False: there is none. */
-  #evict(spared: number): boolean {
-    let coldest = -1;
-    for (const { records } of this.#units.values()) {
-      const page = (records - L.RECORDS) >>> 17;
-      if (page !== spared && (coldest < 0 || this.#seen[page]! < this.#seen[coldest]!)) coldest = page;
+  /** Drops the unit none of whose pages was seen for the longest time. False: there is none. */
+  #evict(): boolean {
+    let coldest: Unit | undefined;
+    let seen = Number.POSITIVE_INFINITY;
+    for (const unit of this.#units.values()) {
+      const last = Math.max(...unit.pages.map((page) => this.#seen[page]!));
+      if (last >= seen) continue;
+      coldest = unit;
+      seen = last;
     }
-    if (coldest < 0) return false;
-    for (const unit of [...this.#byPage[coldest]!]) this.#drop(unit, 'evicted');
-    this.#covered[coldest] = undefined;
+    if (coldest === undefined) return false;
+    this.#drop(coldest, 'evicted');
     return true;
   }
 
-  #install(unit: Unit, shape: UnitShape, dispatched: readonly number[]): void {
-    const c = this.#c;
-    const page = (unit.records - L.RECORDS) >>> 17;
-    const covered = (this.#covered[page] ??= new Uint8Array(4096));
-    for (const block of shape.blocks) for (const i of block.instructions) covered[i.offset] = 1;
-    shape.entries.forEach((block, i) => {
-      const rec = unit.entries[i]!;
-      const current = c.u16[(rec + L.R_HANDLER) >> 1]!;
-      // A newer unit knows more of the page: it takes entries over.
-      if (current < this.#interpreter.unitBase) c.u16[(rec + L.R_ORIG) >> 1] = current;
-      c.u16[(rec + L.R_UNIT_BLOCK) >> 1] = dispatched.indexOf(block);
-      c.u16[(rec + L.R_HANDLER) >> 1] = unit.handler;
-    });
+  #install(unit: Unit): void {
+    for (const page of unit.pages) {
+      this.#byPage[page]!.push(unit);
+      this.#covered[page] ??= new Uint8Array(4096);
+    }
+    this.#cover(unit);
     this.#units.set(unit.handler, unit);
-    const list = this.#byPage[page]!;
-    for (const old of [...list]) if (this.#isBypassed(old)) this.#drop(old, 'replaced');
-    list.push(unit);
     this.#account(unit, 1);
+  }
+
+  #cover(unit: Unit): void {
+    for (const at of unit.covers) {
+      const covered = this.#covered[at >> 12];
+      if (covered !== undefined) covered[at & 0xfff] = 1;
+    }
   }
 
   #account(unit: Unit, sign: number): void {
@@ -238,9 +295,12 @@ export class Jit {
     }
     this.#table.set(unit.handler - this.#interpreter.tableBase, null);
     this.#units.delete(unit.handler);
-    const page = (unit.records - L.RECORDS) >>> 17;
-    const list = this.#byPage[page]!;
-    list.splice(list.indexOf(unit), 1);
+    for (const page of unit.pages) {
+      const list = this.#byPage[page]!;
+      list.splice(list.indexOf(unit), 1);
+      this.#covered[page] = list.length === 0 ? undefined : this.#covered[page]!.fill(0);
+    }
+    for (const page of unit.pages) for (const other of this.#byPage[page]!) this.#cover(other);
     this.#free.push(unit.handler);
     this.#account(unit, -1);
     this.statistics[why]++;
@@ -249,11 +309,12 @@ export class Jit {
   /** Decoded code of a record page changed: its units are wrong. */
   invalidatePage(records: number): void {
     const page = (records - L.RECORDS) >>> 17;
-    if (this.#compilation?.page === page) this.#cancel();
+    if (this.#compilation?.holds(page)) this.#cancel();
     const units = this.#byPage[page]!;
+    this.#ran[page] = 0;
+    this.#regionTries[page] = 0;
     if (units.length === 0) return;
     for (const unit of [...units]) this.#drop(unit, 'invalidated');
-    this.#covered[page] = undefined;
     if (this.#invalidations[page]! < 255) this.#invalidations[page]!++;
   }
 
@@ -264,6 +325,5 @@ export class Jit {
     this.#samples[page] = 0;
     this.#compiled[page] = 0;
     this.#invalidations[page] = 0;
-    this.#covered[page] = undefined;
   }
 }

@@ -39,7 +39,7 @@ import {
   type UnitFrame,
 } from './frame.ts';
 import { StaticX87 } from './static-x87.ts';
-import type { UnitBlock, UnitInstruction } from './unit.ts';
+import { pageOf, recordAt, type UnitBlock, type UnitInstruction } from './unit.ts';
 
 const sizeIndex = (size: number): number => (size === 8 ? 0 : size === 16 ? 1 : 2);
 
@@ -77,7 +77,7 @@ export class Static extends Emitter {
     const n = block.instructions.length;
     this.instructions += n;
     const count = local(LOCAL_COUNT);
-    this.out.if(binary('lts', count, constant(n)), () => this.#bailTo(block.offset));
+    this.out.if(binary('lts', count, constant(n)), () => this.#bailTo(block.at));
     this.out.set(count, this.sub(count, constant(n)));
     this.#done = false;
     for (let i = 0; i < n; i++) {
@@ -91,10 +91,7 @@ export class Static extends Emitter {
       this.out.resetTemps();
       SEMANTICS[operation]!(this);
     }
-    if (!this.#done) {
-      this.#settleKind();
-      this.#frame.edge(block.end, this.#kind);
-    }
+    if (!this.#done) this.#fallThrough(block.end);
   }
 
   // ---- registers
@@ -264,14 +261,11 @@ export class Static extends Emitter {
   fault(): void {
     const rest = this.#block.instructions.length - this.#position;
     this.out.set(local(LOCAL_COUNT), this.add(local(LOCAL_COUNT), constant(rest)));
-    this.#bailTo(this.#i.offset);
+    this.#bailTo(this.#i.at);
   }
-  #recordAt(offset: number): Node {
-    return constant(this.#frame.records + (offset << L.RECORD_SHIFT));
-  }
-  #bailTo(offset: number): void {
+  #bailTo(position: number): void {
     this.#settleKind();
-    this.out.set(local(LOCAL_NEXT), this.#recordAt(offset));
+    this.out.set(local(LOCAL_NEXT), constant(recordAt(position)));
     this.#frame.bail();
   }
   exitTo(rec: Node): void {
@@ -294,16 +288,54 @@ export class Static extends Emitter {
     const target = this.#i.target!;
     const taken = (): void => {
       this.#settleKind();
-      if (target >= 0 && target < 4096) this.#frame.edge(target, this.#kind);
-      else this.#leavePage(this.add(this.state(L.PAGELIN), constant(target)));
+      if (target >= 0 && target < 4096) this.#frame.edge(pageOf(this.#i.at) + target, this.#kind);
+      else {
+        const linear = this.let(this.add(this.state(L.PAGELIN), constant(target)));
+        this.#cross(linear, target);
+        this.#leavePage(linear);
+      }
     };
     if (condition === undefined) {
       taken();
       return;
     }
     this.out.if(condition, taken);
+    this.#fallThrough(this.#i.offset + this.#i.length);
+  }
+  /** Goes on behind the instruction, at an offset from the page's beginning. */
+  #fallThrough(offset: number): void {
     this.#settleKind();
-    this.#frame.edge(this.#i.offset + this.#i.length, this.#kind);
+    if (offset < 4096) {
+      this.#frame.edge(pageOf(this.#i.at) + offset, this.#kind);
+      return;
+    }
+    this.#cross(this.add(this.state(L.PAGELIN), constant(offset)), offset);
+    this.#frame.endOfPage(offset - 4096);
+  }
+  /** Goes to a block of this unit in another page, if the code TLB says that it still lies there. */
+  #cross(to: Node, offset: number): void {
+    const position = this.#frame.blockAt(pageOf(this.#i.at), offset);
+    if (position === undefined) return;
+    const { slot, page } = this.#codeTlb(this.let(to));
+    const records = constant(recordAt(pageOf(position)));
+    const same = this.and(
+      this.eq(load('ld32', slot, this.#codeTlbBase), page),
+      this.eq(load('ld32', slot, this.#codeTlbBase + 4), records),
+    );
+    this.out.if(same, () => {
+      this.setState(L.PAGELIN, page);
+      this.#frame.edge(position, this.#kind);
+    });
+  }
+  /** Units are flat code of one privilege. */
+  get #codeTlbBase(): number {
+    return L.XTLB + (L.MODE_F32 * 2 + (this.#frame.tlb === L.TLB_USER ? 1 : 0)) * L.XTLB_BYTES;
+  }
+  #codeTlb(linear: Node): { slot: Node; page: Node } {
+    return {
+      slot: this.let(this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3))),
+      page: this.let(this.and(linear, constant(~0xfff))),
+    };
   }
   jumpIndirect(eip: Node): void {
     this.#done = true;
@@ -313,10 +345,8 @@ export class Static extends Emitter {
   /** Looks the target's record up; stays inside if it is an entry of this unit. */
   #leavePage(target: Node): void {
     const linear = this.let(target);
-    const slot = this.let(this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3)));
-    // Units are flat code of one privilege.
-    const xtlb = L.XTLB + (L.MODE_F32 * 2 + (this.#frame.tlb === L.TLB_USER ? 1 : 0)) * L.XTLB_BYTES;
-    const page = this.let(this.and(linear, constant(~0xfff)));
+    const { slot, page } = this.#codeTlb(linear);
+    const xtlb = this.#codeTlbBase;
     const inPage = this.shl(this.and(linear, constant(0xfff)), constant(L.RECORD_SHIFT));
     const rec = this.let(this.add(load('ld32', slot, xtlb + 4), inPage));
     this.out.if(this.ne(load('ld32', slot, xtlb), page), () => {
@@ -330,7 +360,7 @@ export class Static extends Emitter {
       this.out.set(local(LOCAL_BLOCK), load('ld16u', rec, L.R_UNIT_BLOCK));
       this.#frame.dispatch();
     });
-    this.out.store(8, rec, L.R_HEAT, constant(1));
+    this.noteArrival(rec);
     this.exitTo(rec);
   }
 
