@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { openImage } from '../block/open.ts';
+import { RingBufferChardev } from '../host/chardev/simple.ts';
 import { reasonOf } from '../host/chardev/reason.ts';
 import { encodePng } from '../host/display/png.ts';
 import { encodePpm } from '../host/display/ppm.ts';
@@ -47,7 +48,12 @@ export function createMonitorHost({
     encodePpm,
     imageFacts,
     openImage: (filename, options) => openImage(filename, options),
-    characters: () => characters.open.map(({ label, backend }) => ({ label, filename: backend.filename })),
+    characters: () =>
+      characters.open.map(({ label, backend }) => ({
+        label,
+        filename: backend.filename,
+        ...(backend instanceof RingBufferChardev ? { ring: backend } : {}),
+      })),
     setLog: (items) => log.set(items),
     // Only here: the command line's -d has no such item.
     logHelp: () => logItemsHelp().replace('\n', '\nnone            remove all logs\n'),

@@ -49,6 +49,7 @@ async function copyAll(node: Qcow2, job: Job, host: HostServices): Promise<void>
   const total = node.sizeBytes;
   job.progress(0, total);
   for (let at = 0; at < total; at += PIECE_BYTES) {
+    await job.untilResumed();
     job.signal.throwIfAborted();
     const begun = host.now();
     const bytes = Math.min(PIECE_BYTES, total - at);

@@ -6,7 +6,7 @@
 import type { BlockNode } from '../block/block-node.ts';
 import { NOT_ARMED } from './clock.ts';
 import type { DiskBackend } from './device.ts';
-import type { DriveOptions } from './options.ts';
+import type { DriveOptions, MediumKind } from './options.ts';
 import { traceBlockDone, traceBlockRequest } from './trace.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
@@ -23,6 +23,8 @@ export interface DiskHost {
   inFlight(change: number): void;
   /** A completion was delivered: the CPU may have something to do. */
   wake(): void;
+  /** A CD drive's tray was moved from outside. */
+  trayMoved(device: string, isOpen: boolean): void;
   ioError(device: string, operation: string, error: Error): void;
   /** A completion could not be delivered: guest memory that it needs cannot be had, or we are wrong. */
   failed(error: unknown): void;
@@ -43,7 +45,9 @@ export interface DiskStatistics {
 
 type Operation = 'read' | 'write' | 'flush' | 'discard';
 
-export type DiskConfig = Pick<DriveOptions, 'device' | 'node' | 'nodeName' | 'discard'>;
+export type DiskConfig = Pick<DriveOptions, 'device' | 'node' | 'nodeName' | 'discard'> & {
+  readonly kind?: MediumKind;
+};
 
 export class MachineDisk implements DiskBackend {
   /** QEMU's name: `ide0-hd0`, `ide1-cd0`, `floppy0`. */
@@ -52,6 +56,9 @@ export class MachineDisk implements DiskBackend {
   /** What the command line calls the node. */
   readonly nodeName: string | undefined;
   onMediaChange: (() => void) | undefined;
+  /** CD drives have one. */
+  readonly hasTray: boolean;
+  isTrayOpen = false;
   readonly discard: DiskBackend['discard'];
   readonly statistics: DiskStatistics = {
     readBytes: 0,
@@ -68,10 +75,11 @@ export class MachineDisk implements DiskBackend {
   /** The last request made with -icount; controllers have one in flight at a time. */
   #pending: { readonly settled: Promise<void>; readonly finish: () => void } | undefined;
 
-  constructor({ device, node, nodeName, discard = false }: DiskConfig, host: DiskHost) {
+  constructor({ device, node, nodeName, kind, discard = false }: DiskConfig, host: DiskHost) {
     this.device = device;
     this.node = node;
     this.nodeName = nodeName;
+    this.hasTray = kind === 'cdrom';
     this.#host = host;
     if (!discard) return;
     // With -icount it takes no time for its length: nothing is transferred.
@@ -87,6 +95,13 @@ export class MachineDisk implements DiskBackend {
   }
   get readOnly(): boolean {
     return this.node?.readOnly ?? true;
+  }
+
+  /** From outside; the guest hears of the medium alone. */
+  moveTray(open: boolean): void {
+    if (this.isTrayOpen === open || !this.hasTray) return;
+    this.isTrayOpen = open;
+    this.#host.trayMoved(this.device, open);
   }
 
   /** Exchanges the medium (CD, floppy). */

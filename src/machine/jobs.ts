@@ -1,6 +1,6 @@
 /**
  * Work that takes its time: snapshots saved, loaded, deleted, backing chains streamed. What a user can list, watch and cancel, with the names and
- * states of QEMU's jobs (qapi/job.json). Not here: pausing a job, other jobs of the block layer.
+ * states of QEMU's jobs (qapi/job.json). Not here: other jobs of the block layer.
  */
 import { Emitter } from './emitter.ts';
 import {
@@ -25,7 +25,15 @@ const TRACES = {
 } as const;
 
 /** JobStatus of QEMU, those that occur here; `null`: dismissed. */
-export type JobStatus = 'created' | 'running' | 'waiting' | 'pending' | 'aborting' | 'concluded' | 'null';
+export type JobStatus =
+  | 'created'
+  | 'running'
+  | 'paused'
+  | 'waiting'
+  | 'pending'
+  | 'aborting'
+  | 'concluded'
+  | 'null';
 
 export interface JobEvents {
   /** Status or progress. */
@@ -51,6 +59,8 @@ export class Job {
   #error: Error | undefined;
   /** Bytes a second at most; 0: no limit. Only streams look at it. */
   speed = 0;
+  #resumed: Promise<void> = Promise.resolve();
+  #resume: () => void = () => {};
   #resumedNs = 0;
   #stoodStillNs = 0;
 
@@ -110,9 +120,30 @@ export class Job {
     if (this.isOver || this.#status === 'aborting') return;
     if (this.#status !== 'pending') this.#become('aborting');
     this.#abort.abort();
+    this.#resume();
+  }
+
+  /** By a user. Only work that looks at it stands still: see {@link untilResumed}. */
+  pause(): void {
+    if (this.#status !== 'running') return;
+    this.#resumed = new Promise((resolve) => {
+      this.#resume = resolve;
+    });
+    this.#become('paused');
+  }
+
+  resume(): void {
+    if (this.#status !== 'paused') return;
+    this.#become('running');
+    this.#resume();
   }
 
   // ---- for whoever does the work
+
+  /** At once, unless the job is paused. */
+  untilResumed(): Promise<void> {
+    return this.#status === 'paused' ? this.#resumed : Promise.resolve();
+  }
 
   start(): void {
     this.#become('running');

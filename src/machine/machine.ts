@@ -46,6 +46,8 @@ export interface MachineEvents {
   };
   /** The guest went to sleep (ACPI S3). */
   suspend: undefined;
+  /** A CD drive's tray was opened or closed from outside. */
+  tray: { readonly device: string; readonly isOpen: boolean };
   /** The power button was pressed from outside. */
   powerdown: undefined;
   /** A machine that runs stands still for a snapshot (true), or goes on. Its state says save-vm or restore-vm meanwhile. */
@@ -136,6 +138,7 @@ export class Machine {
       now: () => host.now(),
       inFlight: (change) => this.#loop.countInFlight(change),
       wake: () => this.wake(),
+      trayMoved: (device, isOpen) => this.#events.emit('tray', { device, isOpen }),
       ioError: (device, operation, error) => this.#events.emit('io-error', { device, operation, error }),
       failed: (error) => {
         if (error !== this.#saving.ramFailure) throw error;
@@ -279,7 +282,7 @@ export class Machine {
     const guest = this.#resetRequested === 'guest';
     this.#resetRequested = undefined;
     this.board.reset();
-    if (this.state === 'shutdown' || this.state === 'suspended') this.#loop.change('prelaunch');
+    if (!this.running) this.#loop.change('prelaunch');
     if (traceReset.enabled) traceReset.emit(guest ? 'guest' : 'host');
     this.#events.emit('reset', { guest });
   }

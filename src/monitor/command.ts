@@ -18,7 +18,7 @@ export interface MonitorHost {
   imageFacts(node: BlockNode): Promise<object>;
   /** Rejects with a BlockError. */
   openImage(filename: string, options: { format?: string; readOnly: boolean }): Promise<BlockNode>;
-  characters(): readonly { readonly label: string; readonly filename: string }[];
+  characters(): readonly CharacterFacts[];
   /** Undefined: there is no such item. `none` clears. */
   setLog(items: readonly string[]): boolean;
   logHelp(): string;
@@ -32,6 +32,21 @@ export interface MonitorHost {
   readonly vnc?: MonitorVnc;
   /** Ends the program in order. */
   quit(): void;
+}
+
+/** A character device. */
+export interface CharacterFacts {
+  readonly label: string;
+  readonly filename: string;
+  /** One that keeps what it is told. */
+  readonly ring?: RingBuffer;
+}
+
+export interface RingBuffer {
+  /** Takes out up to `count` bytes, oldest first. */
+  take(count: number): Uint8Array;
+  /** Puts bytes in, as the guest does. */
+  write(bytes: Uint8Array): number;
 }
 
 export interface MonitorVnc {

@@ -38,6 +38,7 @@ function rigFor(node: Qcow2, discards: boolean): { rig: IdeRig; idle(): Promise<
       inFlight += change;
     },
     wake: () => {},
+    trayMoved: () => {},
     ioError: () => {},
     failed: (error: unknown) => {
       throw error;

@@ -133,6 +133,15 @@ describe.skipIf(!requireProgram('qemu-system-i386'))(
         await ask('block-stream', { device: 'ide0-hd0', 'job-id': 'ide0-hd0' });
         const [job] = (await client.ask('query-block-jobs'))['return'] as Record<string, unknown>[];
         said.push(Object.keys(job!).sort(), { ...job, offset: 0, busy: true });
+        await ask('job-resume', { id: 'ide0-hd0' });
+        await ask('job-pause', { id: 'ide0-hd0' });
+        await client.event('JOB_STATUS_CHANGE', (data) => data['status'] === 'paused');
+        await ask('job-pause', { id: 'ide0-hd0' });
+        const [still] = (await client.ask('query-block-jobs'))['return'] as Record<string, unknown>[];
+        said.push({ ...still, offset: 0 });
+        await ask('block-job-resume', { device: 'ide0-hd0' });
+        await ask('block-job-complete', { device: 'ide0-hd0' });
+        await ask('job-finalize', { id: 'ide0-hd0' });
         await ask('block-job-cancel', { device: 'ide0-hd0' });
         await client.event('JOB_STATUS_CHANGE', (data) => data['status'] === 'null');
         await ask('block-stream', { device: 'ide0-hd0', 'job-id': 'second' });

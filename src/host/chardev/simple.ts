@@ -57,14 +57,12 @@ export class RingBufferChardev implements CharBackend {
   readonly #bytes: Uint8Array;
   #written = 0;
   #read = 0;
-  #frontend: CharFrontend | undefined;
 
   constructor(size = 65_536) {
     this.#bytes = new Uint8Array(size);
   }
 
   attach(frontend: CharFrontend): void {
-    this.#frontend = frontend;
     frontend.onEvent?.('opened');
   }
 
@@ -78,13 +76,6 @@ export class RingBufferChardev implements CharBackend {
   take(count: number): Uint8Array {
     const length = Math.min(count, this.#written - this.#read);
     return Uint8Array.from({ length }, () => this.#bytes[this.#read++ % this.#bytes.length]!);
-  }
-
-  /** `ringbuf_write`: to the front end, as far as it can take it; returns how many bytes. */
-  inject(bytes: Uint8Array): number {
-    const room = Math.min(bytes.length, this.#frontend?.canReceive() ?? 0);
-    if (room > 0) this.#frontend!.receive(bytes.subarray(0, room));
-    return room;
   }
 
   acceptInput(): void {}

@@ -13,7 +13,7 @@ export const BLOCK_JOB_COMMANDS: readonly Command[] = [
     ({ machine }, args) => {
       const name = args.string('device');
       const disk = machine.disks.find(({ device }) => device === name);
-      if (disk === undefined) throw new CommandError(`Device '${name}' not found`);
+      if (disk === undefined) throw new CommandError(`Cannot find device='${name}' nor node-name='${name}'`);
       try {
         const { host } = machine.options;
         const options = { id: name, speed: speedOf(args.optional('speed') ?? '0') };
@@ -32,6 +32,26 @@ export const BLOCK_JOB_COMMANDS: readonly Command[] = [
     'stop an active background block operation (use -f to cancel it even while paused)',
     ({ machine }, args) => {
       activeJob(machine, args.string('device')).cancel();
+      return undefined;
+    },
+  ),
+  command(
+    'block_job_pause',
+    [arg('device', 'device')],
+    'device',
+    'pause an active background block operation',
+    ({ machine }, args) => {
+      activeJob(machine, args.string('device')).pause();
+      return undefined;
+    },
+  ),
+  command(
+    'block_job_resume',
+    [arg('device', 'device')],
+    'device',
+    'resume a paused background block operation',
+    ({ machine }, args) => {
+      activeJob(machine, args.string('device')).resume();
       return undefined;
     },
   ),

@@ -50,6 +50,7 @@ export const BLOCK_COMMANDS: readonly Command[] = [
     async ({ machine }, args) => {
       const disk = removable(machine, args.string('device'));
       const old = disk.node;
+      disk.moveTray(true);
       disk.change(undefined);
       await old?.close();
       return undefined;
@@ -82,8 +83,10 @@ export const BLOCK_COMMANDS: readonly Command[] = [
         ...(format === undefined ? {} : { format }),
       });
       const old = disk.node;
+      disk.moveTray(true);
       disk.change(undefined);
       disk.change(node);
+      disk.moveTray(false);
       await old?.close();
       return undefined;
     },

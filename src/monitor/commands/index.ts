@@ -5,6 +5,7 @@ import { BLOCK_JOB_COMMANDS } from './block-jobs.ts';
 import { INFO_COMMANDS } from './info.ts';
 import { MACHINE_COMMANDS } from './machine.ts';
 import { MEMORY_COMMANDS } from './memory.ts';
+import { RINGBUF_COMMANDS } from './ringbuf.ts';
 import { SNAPSHOT_COMMANDS } from './snapshot.ts';
 import { VNC_COMMANDS } from './vnc.ts';
 import { TRACE_COMMANDS } from './trace.ts';
@@ -32,6 +33,7 @@ export const COMMANDS: readonly Command[] = [
   ...BLOCK_JOB_COMMANDS,
   ...MACHINE_COMMANDS,
   ...MEMORY_COMMANDS,
+  ...RINGBUF_COMMANDS,
   ...SNAPSHOT_COMMANDS,
   ...VNC_COMMANDS,
   ...TRACE_COMMANDS,

@@ -37,7 +37,8 @@ async function drivesText(
     const medium = node === undefined ? ': [not inserted]' : ` (${name}): ${nodeText(node, node.format)}`;
     const lines = [`${device}${medium}`];
     if (kind !== 'none') lines.push(`    Attached to:      /machine/unattached/${device}`);
-    if (kind !== 'disk') lines.push('    Removable device: not locked, tray closed');
+    if (kind !== 'disk')
+      lines.push(`    Removable device: not locked, tray ${disk.isTrayOpen ? 'open' : 'closed'}`);
     if (node !== undefined) lines.push('    Cache mode:       writeback');
     if (node !== undefined && details) lines.push('', 'Images:', ...(await detailLines(disk, host)));
     texts.push(`${lines.join('\n')}\n`);

@@ -8,16 +8,16 @@ export interface QmpContext {
   readonly machine: Machine;
   readonly host: MonitorHost;
   readonly hmp: Hmp;
-  /** Names of all commands, for query-commands. */
-  readonly commandNames: readonly string[];
+  /** All commands, for query-commands and query-qmp-schema. */
+  readonly commands: readonly QmpCommand[];
 }
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
 
-type Kind = 'string' | 'integer' | 'boolean' | 'array' | 'object';
+type Kind = 'string' | 'integer' | 'boolean' | 'array' | 'object' | 'any';
 
-/** Names of arguments with their kinds; `?` behind the kind: may be left out. */
+/** Names of arguments with their kinds; `?` behind the kind: may be left out. The name `*`: others too. */
 export type Spec = Readonly<Record<string, Kind | `${Kind}?`>>;
 
 export class QmpArguments {
@@ -77,7 +77,8 @@ export function checkArguments(spec: Spec, values: JsonObject): QmpArguments {
       throw new QmpError(`Invalid parameter type for '${name}', expected: ${wanted}`);
   }
   for (const name of Object.keys(values)) {
-    if (!Object.hasOwn(spec, name)) throw new QmpError(`Parameter '${name}' is unexpected`);
+    if (!Object.hasOwn(spec, name) && !Object.hasOwn(spec, '*'))
+      throw new QmpError(`Parameter '${name}' is unexpected`);
   }
   return new QmpArguments(values);
 }
@@ -90,6 +91,8 @@ function matches(value: Json, kind: Kind): boolean {
       return Array.isArray(value);
     case 'object':
       return isObject(value);
+    case 'any':
+      return true;
     default:
       return typeof value === kind;
   }

@@ -29,6 +29,13 @@ export function watchMachine(machine: Machine, tell: (event: QmpEvent) => void):
       say('RESET', { guest, reason: guest ? 'guest-reset' : 'host-qmp-system-reset' }),
     ),
     machine.on('shutdown', ({ guest, reason }) => say('SHUTDOWN', { guest, reason })),
+    machine.on('tray', ({ device, isOpen }) =>
+      say('DEVICE_TRAY_MOVED', {
+        device,
+        id: `/machine/unattached/${device}`,
+        'tray-open': isOpen,
+      }),
+    ),
     machine.on('powerdown', () => say('POWERDOWN')),
     machine.on('suspend', () => say('SUSPEND')),
     machine.on('io-error', ({ device, operation, error }) =>

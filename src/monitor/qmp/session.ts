@@ -2,7 +2,7 @@
  * One QMP client: greeting, negotiation, requests in order, events. docs/interop/qmp-spec of QEMU 7.2. Errors of a command
  * are answers; faults of ours are thrown.
  */
-import { checkArguments, isObject, type Json, type JsonObject, type QmpContext } from './command.ts';
+import { checkArguments, isObject, type Json, type JsonObject, qmp, type QmpContext } from './command.ts';
 import { QMP_COMMANDS } from './commands/index.ts';
 import { QmpError } from './errors.ts';
 import { type QmpEvent, watchMachine } from './events.ts';
@@ -13,7 +13,7 @@ import { QMP_VERSION } from './session-version.ts';
 const MAX_WAITING = 32;
 
 export interface QmpSessionOptions {
-  readonly context: Omit<QmpContext, 'commandNames'>;
+  readonly context: Omit<QmpContext, 'commands'>;
   /** Our own name and version, shown as package. */
   readonly package: string;
   /** Wall clock, ms since the epoch. */
@@ -30,7 +30,8 @@ export interface QmpSessionOptions {
 const COMMANDS = new Map(QMP_COMMANDS.map((command) => [command.name, command]));
 const NEGOTIATE = 'qmp_capabilities';
 const QUIT = 'quit';
-const COMMAND_NAMES = [...COMMANDS.keys(), NEGOTIATE];
+/** With the one that the session answers itself. */
+const ALL = [...QMP_COMMANDS, qmp(NEGOTIATE, { enable: 'array?' }, () => ({}))];
 
 export class QmpSession {
   readonly #options: QmpSessionOptions;
@@ -43,7 +44,7 @@ export class QmpSession {
 
   constructor(options: QmpSessionOptions) {
     this.#options = options;
-    this.#context = { ...options.context, commandNames: COMMAND_NAMES };
+    this.#context = { ...options.context, commands: ALL };
   }
 
   /** A client has come. */

@@ -1,4 +1,4 @@
-/** block-stream and what goes with it. qapi/block-core.json. Not here: a base, the other block jobs, pausing. */
+/** block-stream and what goes with it. qapi/block-core.json. Not here: a base, the other block jobs. */
 import { startStream } from '../../../machine/block-stream.ts';
 import type { Job } from '../../../machine/jobs.ts';
 import type { Machine } from '../../../machine/machine.ts';
@@ -6,6 +6,7 @@ import { streamsOf } from '../../commands/block-jobs.ts';
 import { type Json, type JsonObject, qmp, type QmpCommand } from '../command.ts';
 import { QmpError } from '../errors.ts';
 import { findDisk } from '../nodes.ts';
+import { pauseJob, resumeJob } from './jobs.ts';
 
 const UNSUPPORTED = ['base', 'base-node', 'backing-file'] as const;
 
@@ -44,6 +45,22 @@ export const BLOCK_JOBS: readonly QmpCommand[] = [
       return {};
     },
   ),
+  qmp('block-job-pause', { device: 'string' }, ({ machine }, args) => {
+    pauseJob(find(machine, args.string('device')));
+    return {};
+  }),
+  qmp('block-job-resume', { device: 'string' }, ({ machine }, args) => {
+    resumeJob(find(machine, args.string('device')));
+    return {};
+  }),
+  qmp('block-job-complete', { device: 'string' }, ({ machine }, args) => {
+    refuseVerb(find(machine, args.string('device')), 'complete');
+  }),
+  ...['dismiss', 'finalize'].map((verb) =>
+    qmp(`block-job-${verb}`, { id: 'string' }, ({ machine }, args) => {
+      refuseVerb(find(machine, args.string('id')), verb);
+    }),
+  ),
   qmp('block-job-cancel', { device: 'string', force: 'boolean?' }, ({ machine }, args) => {
     find(machine, args.string('device')).cancel();
     return {};
@@ -58,6 +75,10 @@ export const BLOCK_JOBS: readonly QmpCommand[] = [
   qmp('query-block-jobs', {}, ({ machine }) => streamsOf(machine).map(describe)),
 ];
 
+function refuseVerb({ id, status }: Job, verb: string): never {
+  throw new QmpError(`Job '${id}' in state '${status}' cannot accept command verb '${verb}'`);
+}
+
 function find(machine: Machine, id: string): Job {
   const job = streamsOf(machine).find((candidate) => candidate.id === id);
   if (job === undefined) throw new QmpError(`Block job '${id}' not found`, 'DeviceNotActive');
@@ -70,11 +91,11 @@ function describe(job: Job): Json {
     'io-status': 'ok',
     device: job.id,
     'auto-dismiss': job.autoDismiss,
-    busy: true,
+    busy: job.status !== 'paused',
     len: job.totalBytes,
     offset: job.currentBytes,
     status: job.status,
-    paused: false,
+    paused: job.status === 'paused',
     speed: job.speed,
     ready: false,
     type: 'stream',

@@ -15,7 +15,9 @@ export const BLOCK: readonly QmpCommand[] = [
   qmp('query-named-block-nodes', { flat: 'boolean?' }, async (context) => {
     const nodes: Json[] = [];
     for (const [i, disk] of context.machine.disks.entries()) {
-      if (disk.node !== undefined) nodes.push(await describeNode(context, disk, i));
+      if (disk.node === undefined) continue;
+      const node = await describeNode(context, disk, i);
+      nodes.push(node, fileNode(node, i));
     }
     return nodes;
   }),
@@ -77,7 +79,7 @@ async function describeDrive(context: QmpContext, disk: MachineDisk, index: numb
     removable: isRemovable,
     ...(disk.node === undefined ? {} : { inserted: await describeNode(context, disk, index) }),
     qdev: `/machine/unattached/${disk.device}`,
-    ...(isRemovable ? { tray_open: false } : {}),
+    ...(isRemovable ? { tray_open: disk.isTrayOpen } : {}),
     type: 'unknown',
   };
 }
@@ -102,6 +104,24 @@ async function describeNode({ host }: QmpContext, disk: MachineDisk, index: numb
     encrypted: false,
     cache: { 'no-flush': false, direct: false, writeback: true },
     file: filename,
+  };
+}
+
+/** The file below, which is a node of its own. */
+function fileNode(node: JsonObject, index: number): Json {
+  const { filename, 'actual-size': bytes } = node['image'] as JsonObject;
+  return {
+    ...node,
+    'node-name': fileNodeName(index),
+    drv: 'file',
+    backing_file_depth: 0,
+    image: {
+      'virtual-size': bytes!,
+      filename: filename!,
+      format: 'file',
+      'actual-size': bytes!,
+      'dirty-flag': false,
+    },
   };
 }
 

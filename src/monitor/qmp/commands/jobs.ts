@@ -30,12 +30,40 @@ export const JOBS: readonly QmpCommand[] = [
     job.cancel();
     return {};
   }),
+  qmp('job-pause', { id: 'string' }, ({ machine }, args) => {
+    pauseJob(find(machine, args.string('id'), 'pause', ({ status }) => PAUSABLE.has(status)));
+    return {};
+  }),
+  qmp('job-resume', { id: 'string' }, ({ machine }, args) => {
+    resumeJob(find(machine, args.string('id'), 'resume', ({ status }) => PAUSABLE.has(status)));
+    return {};
+  }),
+  // Jobs here are neither of a kind that has to be completed, nor wait to be finalized.
+  ...['complete', 'finalize'].map((verb) =>
+    qmp(`job-${verb}`, { id: 'string' }, ({ machine }, args) => {
+      find(machine, args.string('id'), verb, () => false);
+    }),
+  ),
   qmp('job-dismiss', { id: 'string' }, ({ machine }, args) => {
     const job = find(machine, args.string('id'), 'dismiss', ({ status }) => status === 'concluded');
     machine.jobs.dismiss(job.id);
     return {};
   }),
 ];
+
+const PAUSABLE: ReadonlySet<string> = new Set(['created', 'running', 'paused']);
+
+/** Throws QmpError in QEMU's words (job.c). */
+export function pauseJob(job: Job): void {
+  if (job.type !== 'stream') throw new QmpError(`Job '${job.id}' cannot be paused`);
+  if (job.status === 'paused') throw new QmpError('Job is already paused');
+  job.pause();
+}
+
+export function resumeJob(job: Job): void {
+  if (job.status !== 'paused') throw new QmpError("Can't resume a job that was not paused");
+  job.resume();
+}
 
 /** The answer comes at once; how it goes on is told by events and query-jobs. */
 function begin(

@@ -1,5 +1,6 @@
 /** query-…: what the machine is and does. qapi/run-state.json, control.json, char.json, machine.json. */
 import { QMP_VERSION } from '../session-version.ts';
+import { schemaOf } from './schema.ts';
 import { qmp, type QmpCommand } from '../command.ts';
 
 const NO_UUID = '00000000-0000-0000-0000-000000000000';
@@ -11,7 +12,8 @@ export const QUERIES: readonly QmpCommand[] = [
     running: machine.running,
   })),
   qmp('query-version', {}, ({ host }) => ({ ...QMP_VERSION, package: host.version })),
-  qmp('query-commands', {}, ({ commandNames }) => commandNames.map((name) => ({ name }))),
+  qmp('query-commands', {}, ({ commands }) => commands.map(({ name }) => ({ name }))),
+  qmp('query-qmp-schema', {}, ({ commands }) => schemaOf(commands)),
   qmp('query-name', {}, ({ host }) => (host.name === undefined ? {} : { name: host.name })),
   qmp('query-uuid', {}, ({ host }) => ({ UUID: host.uuid ?? NO_UUID })),
   qmp('query-kvm', {}, () => ({ enabled: false, present: false })),
