@@ -33,6 +33,26 @@ describe('dirty pages', () => {
     expect(groups).toEqual([0, 2, 3, geometry.firstGroup[1]]);
   });
 
+  it('make their group dirty, whatever else is guarded', () => {
+    const bytes = fc.uint8Array({ minLength: 519, maxLength: 519, max: 15 });
+    const sparse = bytes.map((all) => all.map((bits, i) => (i % 41 === 0 ? bits : bits | 1)));
+    fc.assert(
+      fc.property(fc.oneof(bytes, sparse), (guards) => {
+        const { memory, blocks, dirty } = machine();
+        memory.guard.set(guards.subarray(0, 512), 256);
+        memory.guard.set(guards.subarray(512), 3);
+        const geometry = ramGeometry(blocks, 65536);
+        const expected = new Uint8Array(geometry.firstGroup.at(-1)!);
+        for (const [i, bits] of guards.entries()) {
+          if ((bits & 1) !== 0) continue;
+          const group = i < 512 ? Math.floor(i / 15) : geometry.firstGroup[1]! + Math.floor((i - 512) / 15);
+          expected[group] = 1;
+        }
+        expect(dirty.dirtyGroups(geometry)).toEqual(expected);
+      }),
+    );
+  });
+
   it('leave other guards alone', () => {
     fc.assert(
       fc.property(

@@ -24,6 +24,8 @@ export const GUARD_DISPLAY = 2;
 export const GUARD_CODE = 4;
 /** The page's bytes are still in a snapshot (lazy loadvm): whoever wants to read or write them has them fetched first. */
 export const GUARD_ABSENT = 8;
+/** A guard is less than this. */
+export const GUARD_VALUES = 16;
 
 /** How a legacy area (C0000–FFFFF) is routed by the host bridge's PAM registers. */
 export const PAM_ROM = 0;

@@ -231,8 +231,29 @@ export class Snapshots {
 
   // ---- loading
 
-  /** Reads and checks all that must be right before the machine changes. */
+  /** Reads and checks all that must be right before the machine changes. What the load before still brings in waits for it. */
   async prepare(
+    node: SnapshotNode,
+    info: SnapshotInfo,
+    lazy: boolean,
+    options: LoadVmStateOptions,
+  ): Promise<PreparedMachineLoad> {
+    const release = this.#lazy?.done === false ? this.#lazy.hold() : undefined;
+    if (release === undefined) return this.#prepare(node, info, lazy, options);
+    try {
+      const prepared = await this.#prepare(node, info, lazy, options);
+      const endingWith = (end: () => void) => (): void => {
+        end();
+        release();
+      };
+      return { ...prepared, commit: endingWith(prepared.commit), undo: endingWith(prepared.undo) };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #prepare(
     node: SnapshotNode,
     info: SnapshotInfo,
     lazy: boolean,

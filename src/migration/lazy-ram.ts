@@ -69,6 +69,8 @@ export class LazyRam {
   #groupsLeft = 0;
   #streaming: Promise<void> | undefined;
   #stopped = false;
+  /** Nothing is put in place by the background reader until then. */
+  #held: Promise<void> | undefined;
   #failure: MigrationError | undefined;
 
   constructor(options: LazyRamOptions) {
@@ -208,6 +210,21 @@ export class LazyRam {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /**
+   * The background reader waits until the function that is returned is called: somebody else is in a hurry, and perhaps takes
+   * over. What is touched is fetched as ever.
+   */
+  hold(): () => void {
+    let release: () => void = () => {};
+    this.#held = new Promise((resolve) => {
+      release = () => {
+        this.#held = undefined;
+        resolve();
+      };
+    });
+    return release;
+  }
+
   /** Somebody else looks after the absent pages now, or nobody. Waits for reads in flight. */
   async abandon(): Promise<void> {
     this.#stopped = true;
@@ -264,6 +281,7 @@ export class LazyRam {
     } catch (cause) {
       throw this.#unreadable(unit, cause);
     }
+    await this.#held;
     if (this.#stopped) return;
     this.#placeAll(request, target);
   }
