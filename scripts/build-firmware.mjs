@@ -12,6 +12,7 @@ const images = join(dirname(fileURLToPath(import.meta.url)), '..', 'images');
 /** Every binary, its source, and what has to be patched into it after assembly. */
 export const targets = [
   { source: 'firmware/linuxboot.asm', binary: 'firmware/linuxboot.bin', finish: finishOptionRom },
+  { source: 'firmware/multiboot.asm', binary: 'firmware/multiboot.bin', finish: finishOptionRom },
   { source: 'firmware/amberbios.asm', binary: 'firmware/amberbios.bin', finish: () => {} },
   { source: 'demo/demo.asm', binary: 'demo/demo.img', finish: () => {} },
 ];

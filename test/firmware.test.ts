@@ -80,8 +80,8 @@ describe('firmware', () => {
     expect(bytes[0xfffe]).toBe(0xfc);
   });
 
-  test('option ROM has signature, size and checksums', () => {
-    const rom = readFileSync(join(root, 'images/firmware/linuxboot.bin'));
+  test.each(['linuxboot', 'multiboot'])('option ROM %s has signature, size and checksums', (name) => {
+    const rom = readFileSync(join(root, `images/firmware/${name}.bin`));
     expect(rom.readUInt16LE(0)).toBe(0xaa55);
     expect(rom.length).toBe(rom[2]! * 512);
     expect(sum(rom)).toBe(0);

@@ -75,7 +75,7 @@ export class Machine {
 
   /**
    * Opens the images and powers the machine on; the CPU stands still until run() or start(). Rejects with UsageError,
-   * FirmwareError, BlockError, LinuxLoadError, and, for `loadvm`, MigrationError.
+   * FirmwareError, BlockError, KernelLoadError, and, for `loadvm`, MigrationError.
    */
   static async create(options: MachineOptions = {}): Promise<Machine> {
     const config = toConfig(options);

@@ -44,9 +44,9 @@ export interface MachineOptions {
   readonly fdb?: string;
   /** Drives that need more words. */
   readonly drives?: readonly DriveSpec[];
-  /** Linux kernel to start without a boot loader. */
+  /** Linux or multiboot kernel to start without a boot loader. */
   readonly kernel?: string;
-  /** Initial RAM disk of `kernel`. */
+  /** Initial RAM disk of `kernel`; of a multiboot kernel: its modules, as `FILE ARGUMENTS,FILE …`. */
   readonly initrd?: string;
   /** Kernel command line. */
   readonly append?: string;

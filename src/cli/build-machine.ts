@@ -1,7 +1,9 @@
 /** Makes a machine of what the command line, or a program, asks for: finds firmware, reads kernels, opens images. */
 import { readFile } from 'node:fs/promises';
+import { kernelKind } from '../devices/kernel-loader.ts';
+import { type BootModule, moduleNames } from '../devices/multiboot-loader.ts';
 import { reasonOf } from '../host/chardev/reason.ts';
-import { findFirmware } from '../host/firmware.ts';
+import { type Firmware, findFirmware } from '../host/firmware.ts';
 import { nodeHost } from '../host/host-services.ts';
 import { Machine } from '../machine/machine.ts';
 import type { MachineOptions } from '../machine/options.ts';
@@ -20,7 +22,7 @@ export interface BuildOptions {
 
 /**
  * Opens everything and powers the machine on, without starting it. Rejects with UsageError, FirmwareError, BlockError or
- * LinuxLoadError; nothing is open then.
+ * KernelLoadError; nothing is open then.
  */
 export async function buildMachine(
   config: Config,
@@ -36,21 +38,35 @@ export async function buildMachine(
   }
 }
 
-type Files = Pick<MachineOptions, 'bios' | 'vgaRom' | 'linuxboot' | 'kernel' | 'initrd'>;
+type Kernel = Pick<MachineOptions, 'kernelRoms' | 'kernel' | 'initrd' | 'modules'>;
+type Files = Pick<MachineOptions, 'bios' | 'vgaRom'> & Kernel;
 
 async function readFiles(config: Config, notice: (message: string) => void): Promise<Files> {
   const firmware = await findFirmware({ bios: config.bios, dirs: config.dataDirs, notice });
-  const kernel =
-    config.kernel === undefined ? undefined : await readNamed(config.kernel, 'could not open kernel file');
-  const initrd =
-    config.initrd === undefined ? undefined : await readNamed(config.initrd, 'error reading initrd');
   return {
     bios: firmware.bios,
     ...(firmware.vgaRom === undefined ? {} : { vgaRom: firmware.vgaRom }),
-    ...(firmware.linuxboot === undefined || kernel === undefined ? {} : { linuxboot: firmware.linuxboot }),
-    ...(kernel === undefined ? {} : { kernel: { name: config.kernel!, data: kernel } }),
-    ...(initrd === undefined ? {} : { initrd }),
+    ...(config.kernel === undefined ? {} : await readKernel(config, config.kernel, firmware.kernelRoms)),
   };
+}
+
+async function readKernel(
+  { initrd }: Config,
+  name: string,
+  kernelRoms: Firmware['kernelRoms'],
+): Promise<Kernel> {
+  const data = await readNamed(name, 'could not open kernel file');
+  const kernel = { kernelRoms, kernel: { name, data } };
+  if (initrd === undefined) return kernel;
+  if (kernelKind(data) === 'linux')
+    return { ...kernel, initrd: await readNamed(initrd, 'error reading initrd') };
+  return { ...kernel, modules: await Promise.all(moduleNames(initrd).map(readModule)) };
+}
+
+/** What comes after a space is the module's command line. */
+async function readModule(commandLine: string): Promise<BootModule> {
+  const [path] = commandLine.split(' ', 1);
+  return { commandLine, data: await readNamed(path!, 'Failed to open file') };
 }
 
 async function readNamed(path: string, complaint: string): Promise<Uint8Array> {

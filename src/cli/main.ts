@@ -43,7 +43,7 @@ export async function main(args: readonly string[], program = 'ambervm'): Promis
 function isExpected(error: unknown): error is Error {
   if (!(error instanceof Error)) return false;
   if (error instanceof UsageError || error instanceof FirmwareError) return true;
-  return ['BlockError', 'MigrationError', 'LinuxLoadError'].includes(error.name);
+  return ['BlockError', 'MigrationError', 'KernelLoadError'].includes(error.name);
 }
 
 async function run(config: Config, program: string, notice: (message: string) => void): Promise<number> {

@@ -210,8 +210,13 @@ export const BOOT: OptionGroup = {
         config.dataDirs.push(value);
       },
     },
-    { name: 'kernel', argument: 'bzImage', help: 'Linux kernel to start', handler: text('kernel') },
-    { name: 'initrd', argument: 'file', help: 'initial RAM disk', handler: text('initrd') },
+    {
+      name: 'kernel',
+      argument: 'bzImage',
+      help: 'Linux or multiboot kernel to start',
+      handler: text('kernel'),
+    },
+    { name: 'initrd', argument: 'file', help: 'initial RAM disk, or modules', handler: text('initrd') },
     { name: 'append', argument: 'cmdline', help: 'kernel command line', handler: text('append') },
   ],
 };

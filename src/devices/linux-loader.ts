@@ -3,22 +3,25 @@
  * linuxboot.bin copies to memory and jumps to. Boot protocol: Linux Documentation/x86/boot.rst; addresses and limits as
  * QEMU 7.2's (hw/i386/x86.c, x86_load_linux).
  *
- * Not loaded: multiboot and PVH kernels, kernels before boot protocol 2.00 (1995), device trees.
+ * Not loaded: kernels before boot protocol 2.00 (1995), device trees.
  */
-import type { FwCfg } from './fw-cfg.ts';
-
-export const FW_CFG_KERNEL_ADDR = 0x07;
-export const FW_CFG_KERNEL_SIZE = 0x08;
-export const FW_CFG_INITRD_ADDR = 0x0a;
-export const FW_CFG_INITRD_SIZE = 0x0b;
-export const FW_CFG_KERNEL_DATA = 0x11;
-export const FW_CFG_INITRD_DATA = 0x12;
-export const FW_CFG_CMDLINE_ADDR = 0x13;
-export const FW_CFG_CMDLINE_SIZE = 0x14;
-export const FW_CFG_CMDLINE_DATA = 0x15;
-export const FW_CFG_SETUP_ADDR = 0x16;
-export const FW_CFG_SETUP_SIZE = 0x17;
-export const FW_CFG_SETUP_DATA = 0x18;
+import {
+  dword,
+  FW_CFG_CMDLINE_ADDR,
+  FW_CFG_CMDLINE_DATA,
+  FW_CFG_CMDLINE_SIZE,
+  FW_CFG_INITRD_ADDR,
+  FW_CFG_INITRD_DATA,
+  FW_CFG_INITRD_SIZE,
+  FW_CFG_KERNEL_ADDR,
+  FW_CFG_KERNEL_DATA,
+  FW_CFG_KERNEL_SIZE,
+  FW_CFG_SETUP_ADDR,
+  FW_CFG_SETUP_DATA,
+  FW_CFG_SETUP_SIZE,
+  type FwCfgNumberedItem,
+  KernelLoadError,
+} from './kernel-items.ts';
 
 // Setup header.
 const SETUP_SECTORS = 0x1f1;
@@ -50,19 +53,6 @@ export const ACPI_DATA_SIZE = 0x28000;
 /** Largest initrd address of kernels that do not name one. */
 const DEFAULT_INITRD_MAX = 0x37ff_ffff;
 
-export type LinuxLoadErrorCode = 'NOT_A_KERNEL' | 'INVALID_HEADER' | 'INITRD_TOO_LARGE' | 'INVALID_VGA';
-
-/** The kernel or the initrd given cannot be booted; message in QEMU's words. */
-export class LinuxLoadError extends Error {
-  override readonly name: string = 'LinuxLoadError';
-  readonly code: LinuxLoadErrorCode;
-
-  constructor(code: LinuxLoadErrorCode, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
 export interface LinuxOptions {
   /** File as given, for messages. */
   readonly kernelName: string;
@@ -73,17 +63,6 @@ export interface LinuxOptions {
   readonly lowMemory: number;
   /** 32 bytes that seed the kernel's random numbers; none: the kernel gathers its own (and boots repeatably). */
   readonly rngSeed?: Uint8Array;
-}
-
-export interface FwCfgNumberedItem {
-  readonly number: number;
-  readonly data: Uint8Array;
-}
-
-function dword(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
 }
 
 /** Where the parts go, by protocol version. */
@@ -116,7 +95,7 @@ function videoMode(commandLine: string): number | undefined {
   if (value.startsWith('ask')) return 0xfffd;
   const word = value.split(' ', 1)[0]!;
   const match = /^(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)$/.exec(word);
-  if (!match) throw new LinuxLoadError('INVALID_VGA', "invalid 'vga=' kernel parameter.");
+  if (!match) throw new KernelLoadError('INVALID_VGA', "invalid 'vga=' kernel parameter.");
   const octal = /^0[0-7]+$/.test(word);
   return (octal ? Number.parseInt(word, 8) : Number(word)) & 0xffff;
 }
@@ -133,17 +112,21 @@ function appendSeed(kernel: Uint8Array, seed: Uint8Array): { data: Uint8Array; o
   return { data, offset };
 }
 
+/** A bzImage, or a zImage, has the setup header of boot protocol 2.00 and later. */
+export function isLinux(kernel: Uint8Array): boolean {
+  if (kernel.length < HEADER_END) return false;
+  return new DataView(kernel.buffer, kernel.byteOffset).getUint32(MAGIC, true) === HEADER_MAGIC;
+}
+
 /** Bytes of the real-mode part, from its sector count. */
 function setupSize(options: LinuxOptions): number {
   const { kernel, kernelName } = options;
-  if (
-    kernel.length < HEADER_END ||
-    new DataView(kernel.buffer, kernel.byteOffset).getUint32(MAGIC, true) !== HEADER_MAGIC
-  ) {
-    throw new LinuxLoadError('NOT_A_KERNEL', `could not load kernel '${kernelName}': not a Linux bzImage`);
+  if (!isLinux(kernel)) {
+    const message = `could not load kernel '${kernelName}': neither a Linux bzImage nor a multiboot kernel`;
+    throw new KernelLoadError('NOT_A_KERNEL', message);
   }
   const size = ((kernel[SETUP_SECTORS]! || 4) + 1) * 512;
-  if (size > kernel.length) throw new LinuxLoadError('INVALID_HEADER', 'invalid kernel header');
+  if (size > kernel.length) throw new KernelLoadError('INVALID_HEADER', 'invalid kernel header');
   return size;
 }
 
@@ -198,7 +181,7 @@ function initrdItems(options: LinuxOptions, header: DataView, protocol: number):
   if (!initrd) return [];
   const limit = initrdLimit(header, protocol, options.lowMemory);
   if (initrd.length >= limit) {
-    throw new LinuxLoadError(
+    throw new KernelLoadError(
       'INITRD_TOO_LARGE',
       `initrd is too large, cannot support.(max: ${limit}, need ${initrd.length})`,
     );
@@ -211,9 +194,4 @@ function initrdItems(options: LinuxOptions, header: DataView, protocol: number):
     { number: FW_CFG_INITRD_SIZE, data: dword(initrd.length) },
     { number: FW_CFG_INITRD_DATA, data: initrd },
   ];
-}
-
-/** Adds the items. The option ROM is added apart, as `genroms/linuxboot.bin` with `bootFirst`. */
-export function addLinux(fwCfg: FwCfg, options: LinuxOptions): void {
-  for (const { number, data } of linuxItems(options)) fwCfg.set(number, data);
 }

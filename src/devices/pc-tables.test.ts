@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FW_CFG_INITRD_ADDR, type LinuxLoadError, linuxItems } from './linux-loader.ts';
+import { FW_CFG_INITRD_ADDR, type KernelLoadError } from './kernel-items.ts';
+import { linuxItems } from './linux-loader.ts';
 import { cmosImage } from './pc-cmos.ts';
 import { buildSmbios } from './smbios.ts';
 
@@ -123,7 +124,7 @@ describe('Linux loader', () => {
       try {
         run();
       } catch (error) {
-        return (error as LinuxLoadError).code;
+        return (error as KernelLoadError).code;
       }
       return 'none';
     };

@@ -8,10 +8,11 @@ import { homedir } from 'node:os';
 import { basename, delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { KernelKind } from '../devices/kernel-loader.ts';
 
 const run = promisify(execFile);
 
-/** Files that come with ambervm: `amberbios.bin`, `linuxboot.bin`. Same depth from src/host and dist/host. */
+/** Files that come with ambervm: `amberbios.bin`, `linuxboot.bin`, `multiboot.bin`. Same depth from src/host and dist/host. */
 export const OWN_FIRMWARE_DIR: string = fileURLToPath(new URL('../../images/firmware', import.meta.url));
 
 /** Where other packages put theirs. */
@@ -34,7 +35,8 @@ const DOWNLOAD_TIMEOUT_MS = 60_000;
 export interface Firmware {
   readonly bios: { readonly name: string; readonly data: Uint8Array };
   readonly vgaRom: Uint8Array | undefined;
-  readonly linuxboot: Uint8Array | undefined;
+  /** Option ROMs that start what -kernel gives. */
+  readonly kernelRoms: Readonly<Record<KernelKind, Uint8Array>>;
 }
 
 export interface FirmwareOptions {
@@ -57,12 +59,21 @@ export async function findFirmware(options: FirmwareOptions = {}): Promise<Firmw
   const path = bios === undefined ? await defaultBios(data, options) : await namedBios(bios, data);
   const isOwn = basename(path) === OWN_BIOS;
   const vga = isOwn ? undefined : await firstFile(data, [VGA_BIOS]);
-  const linuxboot = await firstFile([...dirs, OWN_FIRMWARE_DIR], ['linuxboot.bin']);
+  const own = [...dirs, OWN_FIRMWARE_DIR];
   return {
     bios: { name: basename(path), data: await readBios(path, bios ?? path) },
     vgaRom: vga === undefined ? undefined : await readFile(vga),
-    linuxboot: linuxboot === undefined ? undefined : await readFile(linuxboot),
+    kernelRoms: {
+      linux: await readRom('linuxboot.bin', own),
+      multiboot: await readRom('multiboot.bin', own),
+    },
   };
+}
+
+async function readRom(name: string, dirs: readonly string[]): Promise<Uint8Array> {
+  const path = await firstFile(dirs, [name]);
+  if (path === undefined) throw new FirmwareError(`could not load option ROM '${name}'`);
+  return readFile(path);
 }
 
 async function namedBios(name: string, dirs: readonly string[]): Promise<string> {

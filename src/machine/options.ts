@@ -1,4 +1,6 @@
 /** What a machine is made of. Everything that touches files or the host comes in from outside, opened and read. */
+import type { KernelKind } from '../devices/kernel-loader.ts';
+import type { BootModule } from '../devices/multiboot-loader.ts';
 import type { BlockNode } from '../block/block-node.ts';
 import type { CharSink } from './device.ts';
 import type { HostServices } from './host-services.ts';
@@ -46,10 +48,14 @@ export interface MachineOptions {
   readonly bios: NamedFile;
   /** VGA BIOS; none when the system firmware brings its own. */
   readonly vgaRom?: Uint8Array;
-  /** Option ROM that starts `kernel`. */
-  readonly linuxboot?: Uint8Array;
+  /** Option ROMs that start `kernel`. */
+  readonly kernelRoms?: Readonly<Record<KernelKind, Uint8Array>>;
+  /** A Linux bzImage or a multiboot kernel. */
   readonly kernel?: NamedFile;
+  /** Linux only. */
   readonly initrd?: Uint8Array;
+  /** Multiboot only. */
+  readonly modules?: readonly BootModule[];
   readonly commandLine?: string;
   readonly vga: 'std' | 'none';
   readonly drives: readonly DriveOptions[];

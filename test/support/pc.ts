@@ -29,7 +29,7 @@ export interface PcOptions {
 }
 
 /** The kernel's loader; part of the project. */
-const LINUXBOOT = new URL('../../images/firmware/linuxboot.bin', import.meta.url);
+const kernelRom = (name: string) => new URL(`../../images/firmware/${name}.bin`, import.meta.url);
 
 export class Pc implements AsyncDisposable {
   readonly machine: Machine;
@@ -78,7 +78,10 @@ export class Pc implements AsyncDisposable {
             kernel: { name: kernel.file, data: readFileSync(kernel.file) },
             initrd: readFileSync(kernel.initrd),
             commandLine: kernel.append,
-            linuxboot: readFileSync(LINUXBOOT),
+            kernelRoms: {
+              linux: readFileSync(kernelRom('linuxboot')),
+              multiboot: readFileSync(kernelRom('multiboot')),
+            },
           }),
     });
     machine.serial(0)!.receiver.onReady = () => setImmediate(feed);

@@ -195,12 +195,12 @@ function loadFirmware(name: FirmwareName): Promise<Firmware> {
 function kernelOptions(
   kernel: string,
   options: BootOptions,
-  { linuxboot }: Firmware,
+  { kernelRoms }: Firmware,
 ): Partial<MachineOptions> {
   return {
     kernel: { name: basename(kernel), data: readFileSync(kernel) },
     commandLine: options.append ?? '',
-    ...(linuxboot === undefined ? {} : { linuxboot }),
+    kernelRoms,
     ...(options.initrd === undefined ? {} : { initrd: readFileSync(options.initrd) }),
   };
 }

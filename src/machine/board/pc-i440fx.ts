@@ -22,7 +22,7 @@ import { type GuessedGeometry, guessGeometry } from '../../devices/ide/identify.
 import { IoApic } from '../../devices/ioapic.ts';
 import { IsaParallel } from '../../devices/isa-parallel.ts';
 import { IsaSerial } from '../../devices/isa-serial.ts';
-import { linuxItems } from '../../devices/linux-loader.ts';
+import { kernelItems, kernelKind } from '../../devices/kernel-loader.ts';
 import { Mc146818 } from '../../devices/mc146818.ts';
 import { cmosImage } from '../../devices/pc-cmos.ts';
 import { PciBus, PciHost } from '../../devices/pci/bus.ts';
@@ -150,7 +150,7 @@ export class Board {
     apic = new Apic({
       clock,
       pic: this.pic,
-      cpu: { nmi: () => this.cpu.raiseNmi(), init: () => this.#initCpu() },
+      cpu: { nmi: () => this.cpu.raiseNmi(), init: () => this.cpu.raiseInit() },
       intr: { set: (level) => this.cpu.setInterruptLine(level) },
       broadcastEoi: (vector) => ioApic!.endOfInterrupt(vector),
     });
@@ -161,6 +161,7 @@ export class Board {
       acknowledgePic: () => this.pic.acknowledge(),
     });
     this.ioApic = ioApic;
+    this.cpu.onInit = () => apic.initReset();
     this.cpu.acknowledge = () => (apic.hasPending() ? apic.acknowledge() : -1);
     const isa = createIsaIrqs({ pic: this.pic.inputs, ioApic: this.ioApic.inputs }).map(tracedIrq);
 
@@ -327,11 +328,6 @@ export class Board {
     return new Uint8Array(this.memory.memory.buffer, address, size);
   }
 
-  #initCpu(): void {
-    this.cpu.reset();
-    this.apic.initReset();
-  }
-
   #setA20(level: number): void {
     const mask = level !== 0 ? -1 : ~0x100000;
     if (this.cpu.a20Mask === mask) return;
@@ -461,17 +457,14 @@ export class Board {
 
   #fillFwCfg(): void {
     const o = this.#options;
-    const kernelRom =
-      o.kernel !== undefined && o.linuxboot !== undefined
-        ? [{ file: 'genroms/linuxboot_dma.bin', data: o.linuxboot, bootFirst: true }]
-        : [];
+    const kernel = this.#kernelItems();
     addMachineItems(this.fwCfg, {
       ramSize: o.ramBytes,
       ...(o.bootMenu === undefined ? {} : { bootMenu: o.bootMenu }),
       ...(o.bootMenuWaitMs === undefined ? {} : { bootMenuWaitMs: o.bootMenuWaitMs }),
       ...(o.uuid === undefined ? {} : { uuid: o.uuid }),
       ...(o.noGraphic === undefined ? {} : { noGraphic: o.noGraphic }),
-      optionRoms: kernelRom,
+      optionRoms: kernel === undefined ? [] : [kernel.rom],
     });
     const smbios = buildSmbios({
       ramSize: o.ramBytes,
@@ -480,15 +473,24 @@ export class Board {
     });
     this.fwCfg.addFile('etc/smbios/smbios-tables', smbios.tables);
     this.fwCfg.addFile('etc/smbios/smbios-anchor', smbios.anchor);
-    if (o.kernel === undefined) return;
-    const items = linuxItems({
-      kernelName: o.kernel.name,
-      kernel: o.kernel.data,
-      ...(o.initrd === undefined ? {} : { initrd: o.initrd }),
-      commandLine: o.commandLine ?? '',
-      lowMemory: o.ramBytes,
+    for (const { number, data } of kernel?.items ?? []) this.fwCfg.set(number, data);
+  }
+
+  /** What -kernel adds, and the option ROM that starts it. */
+  #kernelItems() {
+    const { kernel, kernelRoms, initrd, modules, commandLine = '', ramBytes } = this.#options;
+    if (kernel === undefined) return undefined;
+    const { rom, items } = kernelItems({
+      kernelName: kernel.name,
+      kernel: kernel.data,
+      ...(initrd === undefined ? {} : { initrd }),
+      ...(modules === undefined ? {} : { modules }),
+      commandLine,
+      lowMemory: ramBytes,
     });
-    for (const { number, data } of items) this.fwCfg.set(number, data);
+    const data = kernelRoms?.[kernelKind(kernel.data)];
+    if (data === undefined) throw new Error('a kernel is given, but no option ROM that starts it');
+    return { items, rom: { file: rom, data, bootFirst: true } };
   }
 
   #mapOptionalPorts(): void {
