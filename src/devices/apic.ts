@@ -82,7 +82,7 @@ export interface PicOutput {
 /** What reaches the CPU besides INTR. */
 export interface ApicCpu {
   nmi(): void;
-  /** INIT: the machine resets the CPU (not its memory) and calls {@link Apic.initReset}. */
+  /** INIT: at the next instruction boundary the machine initialises the CPU and calls {@link Apic.initReset}. */
   init(): void;
 }
 

@@ -1,7 +1,6 @@
 /** Stream sections `cpu_common` and `cpu`: between the running CPU and its records. */
 import type { Apic } from '../devices/apic.ts';
 import type { Cpu } from './cpu/cpu.ts';
-import { REQUEST_HARD, REQUEST_NMI } from './cpu/cpu.ts';
 import { afterRamLoaded, fromCommonRecord, fromRecord, toCommonRecord, toRecord } from './cpu/cpu-record.ts';
 import {
   type CpuCommonRecord,
@@ -24,21 +23,17 @@ export class CpuCommonSection implements Device<CpuCommonRecord> {
 
   constructor(cpu: Cpu) {
     this.#cpu = cpu;
-    this.state = toCommonRecord(cpu, false, false);
+    this.state = toCommonRecord(cpu);
   }
 
   reset(): void {}
 
   beforeSave(): void {
-    const request = this.#cpu.interruptRequest;
-    assignState(
-      this.state,
-      toCommonRecord(this.#cpu, (request & REQUEST_HARD) !== 0, (request & REQUEST_NMI) !== 0),
-    );
+    assignState(this.state, toCommonRecord(this.#cpu));
   }
 
   afterLoad(): void {
-    this.#cpu.interruptRequest = fromCommonRecord(this.#cpu, this.state) ? REQUEST_NMI : 0;
+    fromCommonRecord(this.#cpu, this.state);
   }
 }
 

@@ -4,6 +4,7 @@ import { decode, encode } from '../../migration/codec.ts';
 import { ByteReader } from '../../migration/reader.ts';
 import { ByteWriter } from '../../migration/writer.ts';
 import { fromCommonRecord, fromRecord, toCommonRecord, toRecord } from './cpu-record.ts';
+import { REQUEST_HARD, REQUEST_INIT, REQUEST_NMI } from './requests.ts';
 import { EIP, FPU_TOP, MODE, MODE_F32, SS } from './layout.ts';
 import { newCpu, protect, toUser } from './system/test-cpu.ts';
 import {
@@ -62,16 +63,18 @@ describe('CPU sections', () => {
     expect(validateCpuRecord({ ...record, fpregsFormat: 1 })).toContain('fpregs');
   });
 
-  test('cpu_common: halted and pending NMI', () => {
+  test('cpu_common: halted, pending NMI and INIT', () => {
     const c = newCpu();
+    c.interruptRequest = REQUEST_HARD | REQUEST_NMI | REQUEST_INIT;
     c.halted = true;
     const writer = new ByteWriter();
-    encode(cpuCommonVmState, toCommonRecord(c, true, true), writer);
+    encode(cpuCommonVmState, toCommonRecord(c), writer);
     const bytes = new Uint8Array(writer.bytes());
-    expect([...bytes]).toEqual([0, 0, 0, 1, 0, 0, 2, 2]);
+    expect([...bytes]).toEqual([0, 0, 0, 1, 0, 0, 6, 2]);
     const d = newCpu();
     const record = decode(cpuCommonVmState, new ByteReader(bytes), 1) as unknown as CpuCommonRecord;
-    expect(fromCommonRecord(d, record)).toBe(true);
+    fromCommonRecord(d, record);
+    expect(d.interruptRequest).toBe(REQUEST_NMI | REQUEST_INIT);
     expect(d.halted).toBe(true);
   });
 });

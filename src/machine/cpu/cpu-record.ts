@@ -22,6 +22,7 @@ import {
   type SegmentRecord,
   type XmmRecord,
 } from './vmstate.ts';
+import { REQUEST_HARD, REQUEST_INIT, REQUEST_NMI } from './requests.ts';
 
 const DPL_MASK = 0x6000;
 const DESC_TSS_BUSY = 0x200;
@@ -161,23 +162,19 @@ export function toRecord(c: CpuState): CpuRecord {
   };
 }
 
-/** CPU_INTERRUPT_* of QEMU: a maskable interrupt, an NMI. */
-const REQUEST_HARD = 0x2;
-const REQUEST_NMI = 0x200;
-
-/** The record of section `cpu_common`: `interrupt`, `nmi`: one is pending at the CPU's pin. */
-export function toCommonRecord(c: CpuState, interrupt: boolean, nmi: boolean): CpuCommonRecord {
+/** The record of section `cpu_common`. */
+export function toCommonRecord(c: CpuState): CpuCommonRecord {
   return {
     halted: c.halted ? 1 : 0,
-    interruptRequest: (interrupt ? REQUEST_HARD : 0) | (nmi ? REQUEST_NMI : 0),
+    interruptRequest: c.interruptRequest & (REQUEST_HARD | REQUEST_NMI | REQUEST_INIT),
     exception: { exceptionIndex: -1 },
   };
 }
 
-/** Returns whether an NMI is pending; maskable interrupts follow from the controllers' own state. */
-export function fromCommonRecord(c: CpuState, record: CpuCommonRecord): boolean {
+/** The interrupt line is left out: it follows from the controllers' own state. */
+export function fromCommonRecord(c: CpuState, record: CpuCommonRecord): void {
   c.halted = record.halted !== 0;
-  return (record.interruptRequest & REQUEST_NMI) !== 0;
+  c.interruptRequest = record.interruptRequest & (REQUEST_NMI | REQUEST_INIT);
 }
 
 /**

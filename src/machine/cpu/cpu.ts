@@ -35,14 +35,11 @@ import { flushTlb, noteLocal } from './mode.ts';
 import { segmentCheck } from './operands.ts';
 import { translate, translation, tryTranslate } from './paging.ts';
 import { RecordPool } from './records.ts';
+import { REQUEST_HARD, REQUEST_INIT, REQUEST_NMI } from './requests.ts';
 import { debugActive, debugCodeMatch, debugDataMatch, deliverDebugTrap } from './system/debug.ts';
 import { INHIBIT_ALL } from './system/attention.ts';
 import { deliver, deliverFault } from './system/interrupts.ts';
-import { reset } from './system/reset.ts';
-
-/** Bits of CpuState.interruptRequest, QEMU's CPU_INTERRUPT_*: the interrupt line, NMI. */
-export const REQUEST_HARD = 2;
-export const REQUEST_NMI = 0x200;
+import { init, reset } from './system/reset.ts';
 
 const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber));
 
@@ -76,6 +73,8 @@ export class Cpu extends CpuState {
   readonly #crossBytes = new Uint8Array(32);
   /** Interrupt acknowledge: gives the vector, or -1 if the request went away. Set by the board. */
   acknowledge: () => number = () => -1;
+  /** The CPU was initialised, by its INIT pin: what else is so. Set by the board. */
+  onInit: () => void = () => {};
 
   /** Instructions executed since power-on, up to the start of the current slice. */
   #executed = 0;
@@ -132,10 +131,17 @@ export class Cpu extends CpuState {
     flushTlb(this);
   }
 
-  /** RESET or INIT pin. */
+  /** The RESET pin. Not from within an instruction. */
   reset(): void {
+    this.interruptRequest &= REQUEST_HARD;
     reset(this);
     flushTlb(this);
+    this.endSlice();
+  }
+
+  /** The INIT pin: taken at the next instruction boundary. */
+  raiseInit(): void {
+    this.interruptRequest |= REQUEST_INIT;
     this.endSlice();
   }
 
@@ -217,9 +223,10 @@ export class Cpu extends CpuState {
     }
   }
 
-  /** Takes an NMI or maskable interrupt if one may be taken now. */
+  /** Takes an INIT, an NMI or a maskable interrupt if one may be taken now. */
   #takeInterrupt(): boolean {
     const request = this.interruptRequest;
+    if ((request & REQUEST_INIT) !== 0) return this.#takeInit();
     if (request === 0 || this.inhibitInterrupts !== 0 || this.breakpoints.holdInterrupts) return false;
     if ((request & REQUEST_NMI) !== 0 && !this.nmiMasked) {
       this.interruptRequest &= ~REQUEST_NMI;
@@ -231,6 +238,14 @@ export class Cpu extends CpuState {
     const vector = this.acknowledge();
     if (vector < 0) return false;
     this.#deliverExternal(vector);
+    return true;
+  }
+
+  #takeInit(): true {
+    this.interruptRequest &= REQUEST_HARD;
+    init(this);
+    this.onInit();
+    this.#afterControlChange();
     return true;
   }
 

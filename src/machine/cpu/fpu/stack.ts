@@ -6,6 +6,7 @@ import { CR0_EM, CR0_NE, CR0_TS, type CpuState, EXC_MF, EXC_NM } from '../cpu-st
 import { FLAG_IF } from '../eflags.ts';
 import * as L from '../layout.ts';
 import { DE, Extended, fp, IE, setIndefinite, ZE } from './extended.ts';
+import { REQUEST_HARD } from '../requests.ts';
 
 /** Status word: stack fault, exception summary, busy, condition codes. */
 export const SW_SF = 0x40;
@@ -89,7 +90,6 @@ export function checkAvailable(c: CpuState): void {
 }
 
 /** INTR line in CpuState.interruptRequest. */
-const REQUEST_HARD = 2;
 
 /**
  * Reports a pending unmasked exception as waiting instructions do: #MF, or (CR0.NE clear) FERR# to the board's IRQ 13.

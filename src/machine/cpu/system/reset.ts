@@ -12,6 +12,16 @@ const REAL_DATA = 0x9300;
 
 /** Puts the CPU into its reset state: the next instruction is at FFFF:FFF0. Machine-check registers survive, as on silicon. */
 export function reset(c: CpuState): void {
+  resetFpu(c);
+  resetCold(c);
+  init(c);
+}
+
+/**
+ * The INIT pin: as reset, but x87, SSE and the model-specific registers keep what they hold (kvm-unit-tests' `init` and
+ * operating systems that start a CPU by INIT after they set its MTRRs).
+ */
+export function init(c: CpuState): void {
   for (let r = 0; r < 8; r++) c.setReg32(r, 0);
   c.setReg32(2, c.model.signature);
   c.set(L.ZERO, 0);
@@ -35,8 +45,8 @@ export function reset(c: CpuState): void {
   c.set(L.GDT_LIMIT, 0xffff);
   c.set(L.IDT_BASE, 0);
   c.set(L.IDT_LIMIT, 0xffff);
-  resetFpu(c);
-  resetCold(c);
+  c.cold.pdpteLow.fill(0);
+  c.cold.pdpteHigh.fill(0);
   c.a20Mask = -1;
   c.halted = false;
   c.inhibitInterrupts = 0;
@@ -77,6 +87,4 @@ function resetCold(c: CpuState): void {
   cold.miscEnable = 1n;
   cold.smbase = 0x30000;
   cold.smiCount = 0n;
-  cold.pdpteLow.fill(0);
-  cold.pdpteHigh.fill(0);
 }
