@@ -1,4 +1,4 @@
-/** Writes what is made from the option and command tables: docs/ambervm.1, docs/monitor.md, completions/. From the sources, no build needed. */
+/** Writes what is made from the option and command tables: docs/ambervm.1, docs/monitor.md, docs/trace-events.md, completions/. From the sources, no build needed. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -6,6 +6,7 @@ import { build } from 'esbuild';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FILES = {
   monitor: 'docs/monitor.md',
+  trace: 'docs/trace-events.md',
   man: 'docs/ambervm.1',
   bash: 'completions/ambervm.bash',
   zsh: 'completions/_ambervm',

@@ -7,6 +7,7 @@ import { OPTION_GROUPS } from './options.ts';
 
 const FILES: Readonly<Record<string, string>> = {
   monitor: 'docs/monitor.md',
+  trace: 'docs/trace-events.md',
   man: 'docs/ambervm.1',
   bash: 'completions/ambervm.bash',
   zsh: 'completions/_ambervm',

@@ -1,5 +1,6 @@
 /** `--generate`: manual page, shell completions and the list of monitor commands, all from the tables that the program works by. */
 import type { Command } from '../monitor/command.ts';
+import { TRACE_EVENTS } from '../machine/trace.ts';
 import { COMMANDS } from '../monitor/commands/index.ts';
 import type { Option, OptionGroup } from './option.ts';
 import { VERSION } from './version.ts';
@@ -10,6 +11,7 @@ const GENERATORS: Readonly<Record<string, (groups: readonly OptionGroup[]) => st
   zsh: zshCompletion,
   fish: fishCompletion,
   monitor: () => monitorCommands(),
+  trace: () => traceEvents(),
 };
 
 export const GENERATED_KINDS: readonly string[] = Object.keys(GENERATORS);
@@ -139,6 +141,38 @@ function monitorCommands(): string {
       '',
       ...table(`${name} `, subcommands),
     ]),
+    '',
+  ].join('\n');
+}
+
+const KINDS: Readonly<Record<string, string>> = { x: 'number, in hexadecimal', s: 'text' };
+
+function traceEvents(): string {
+  const argument = (parameter: string) => {
+    const [name, kind = ''] = parameter.split(':');
+    return `\`${name}\` ${KINDS[kind] ?? 'number'}`;
+  };
+  return [
+    '# Trace events',
+    '',
+    'Made by `ambervm --generate trace` from the table in src/machine/trace.ts. An event that is off costs one test of a boolean.',
+    '',
+    '    node bin/ambervm.js -trace savevm_end -snapshot -fda images/demo/demo.img   one event, on standard error',
+    "    node bin/ambervm.js -trace 'enable=block_*,file=trace.log' -snapshot -fda images/demo/demo.img",
+    '    node bin/ambervm.js -d trace:cpu_out,int -D log.txt -snapshot -fda images/demo/demo.img',
+    '    (qemu) trace-event isa_irq on',
+    '    (qemu) info trace-events block_*',
+    '',
+    '`-trace events=FILE` reads patterns from a file, one a line, `-` before one that is to be off. A line of output is the name and the',
+    'arguments: `savevm_end tag a, bytes 344064, error`. In a program each event that is on is also a message on',
+    '`node:diagnostics_channel`, channel `ambervm:NAME`: an object with `name` and the arguments by their names. By QMP:',
+    '`trace-event-get-state`, `trace-event-set-state`.',
+    '',
+    '| event | arguments | when |',
+    '|---|---|---|',
+    ...TRACE_EVENTS.map(
+      ({ name, parameters, about }) => `| \`${name}\` | ${parameters.map(argument).join(', ')} | ${about} |`,
+    ),
     '',
   ].join('\n');
 }

@@ -2,11 +2,12 @@
  * `-d`, `-D`, `-trace` and the monitor's `log` and `logfile`: lines about events, to stderr or a file. `int` shows interrupts
  * and exceptions, `in_asm` code as it is decoded, `cpu_reset` resets, `unimp` and `guest_errors` accesses that nobody handles.
  *
- * Not here: the register dump that QEMU adds to `int` and `cpu_reset`.
+ * Not here: the register dump that QEMU adds to each line of `int`.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { reasonOf } from '../host/chardev/reason.ts';
 import type { Machine } from '../machine/machine.ts';
+import { registers } from '../monitor/commands/info-cpu.ts';
 import { addTraceSink, type TraceValue, traceDecode, traceInterrupt } from '../machine/trace.ts';
 import { LOG_ITEMS } from './choices.ts';
 import { UsageError } from './grammar.ts';
@@ -27,8 +28,13 @@ export class EventLog {
   }
 
   attach(machine: Machine): void {
-    machine.on('reset', ({ guest }) => {
-      if (this.#items.has('cpu_reset')) this.#log(`CPU Reset (by the ${guest ? 'guest' : 'host'})`);
+    machine.on('resetting', () => {
+      if (!this.#items.has('cpu_reset')) return;
+      this.#log(
+        `CPU Reset (CPU 0)\n${registers(machine.board.cpu)
+          .replace(/^\s*CPU#0\n/, '')
+          .trimEnd()}`,
+      );
     });
     const { ports } = machine.board;
     ports.onUnhandled = (port, bytes, value) => {

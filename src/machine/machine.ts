@@ -32,6 +32,8 @@ import { VirtualClock } from './virtual-clock.ts';
 export interface MachineEvents {
   /** It runs, stands still, or does something else than before. */
   state: RunState;
+  /** A reset is about to happen: registers are as they were. */
+  resetting: undefined;
   /** A reset; `guest`: the guest asked for it. */
   reset: {
     /** Asked for by the guest. */
@@ -281,6 +283,7 @@ export class Machine {
   #doReset(): void {
     const guest = this.#resetRequested === 'guest';
     this.#resetRequested = undefined;
+    this.#events.emit('resetting', undefined);
     this.board.reset();
     if (!this.running) this.#loop.change('prelaunch');
     if (traceReset.enabled) traceReset.emit(guest ? 'guest' : 'host');

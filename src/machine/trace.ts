@@ -16,15 +16,18 @@ const sinks = new Set<Sink>();
 
 export class TraceEvent<A extends readonly TraceValue[] = readonly TraceValue[]> {
   readonly name: string;
-  /** Names of the arguments; `:x` behind one: written in hexadecimal. */
+  /** One line, for the documentation. */
+  readonly about: string;
+  /** Names of the arguments; `:x` behind one: a number written in hexadecimal, `:s`: text; else a number. */
   readonly parameters: readonly string[];
   /** True while anybody wants to know. */
   enabled = false;
   #isOn = false;
   readonly #taps = new Set<(values: readonly TraceValue[]) => void>();
 
-  constructor(name: string, parameters: readonly string[]) {
+  constructor(name: string, about: string, parameters: readonly string[]) {
     this.name = name;
+    this.about = about;
     this.parameters = parameters;
   }
 
@@ -66,84 +69,112 @@ export class TraceEvent<A extends readonly TraceValue[] = readonly TraceValue[]>
 
 const all: TraceEvent[] = [];
 
-function event<A extends readonly TraceValue[]>(name: string, ...parameters: string[]): TraceEvent<A> {
-  const made = new TraceEvent<A>(name, parameters);
+function event<A extends readonly TraceValue[]>(
+  name: string,
+  about: string,
+  ...parameters: string[]
+): TraceEvent<A> {
+  const made = new TraceEvent<A>(name, about, parameters);
   all.push(made as unknown as TraceEvent);
   return made;
 }
 
-export const traceRunState = event<[from: string, to: string]>('runstate_set', 'current', 'new');
-export const traceReset = event<[by: string]>('machine_reset', 'by');
-export const traceSave = event<[tag: string]>('savevm_begin', 'tag');
+export const traceRunState = event<[from: string, to: string]>(
+  'runstate_set',
+  'the run state changes',
+  'current:s',
+  'new:s',
+);
+export const traceReset = event<[by: string]>('machine_reset', 'a reset; by `guest` or `host`', 'by:s');
+export const traceSave = event<[tag: string]>('savevm_begin', 'a savevm begins', 'tag:s');
 export const traceSaved = event<[tag: string, bytes: number, error: string]>(
   'savevm_end',
-  'tag',
+  'it ended; bytes of VM state; an empty error: it worked',
+  'tag:s',
   'bytes',
-  'error',
+  'error:s',
 );
-export const traceLoad = event<[tag: string]>('loadvm_begin', 'tag');
+export const traceLoad = event<[tag: string]>('loadvm_begin', 'a loadvm begins', 'tag:s');
 export const traceLoaded = event<[tag: string, bytes: number, error: string]>(
   'loadvm_end',
-  'tag',
+  'it ended; bytes of VM state read so far',
+  'tag:s',
   'bytes',
-  'error',
+  'error:s',
 );
-/** The guest's first instruction after a save or load: host ns since the command, and since its last instruction. */
 export const traceResumed = event<[job: string, tag: string, resumedNs: number, stoodStillNs: number]>(
   'guest_resumed',
-  'job',
-  'tag',
+  'the guest’s first instruction after a save or load: host ns since the command, and since its last instruction',
+  'job:s',
+  'tag:s',
   'resumed_ns',
   'stood_still_ns',
 );
-/** A page that a lazy load has still to bring in is fetched since somebody touches it: its address in RAM. */
-export const traceRamFetch = event<[address: number]>('ram_fetch', 'addr:x');
-export const traceDelete = event<[tag: string]>('delvm_begin', 'tag');
+export const traceRamFetch = event<[address: number]>(
+  'ram_fetch',
+  'a page that a lazy load has still to bring in is fetched since somebody touches it: its address in RAM',
+  'addr:x',
+);
+export const traceDelete = event<[tag: string]>('delvm_begin', 'a delvm begins', 'tag:s');
 export const traceDeleted = event<[tag: string, bytes: number, error: string]>(
   'delvm_end',
-  'tag',
+  'it ended',
+  'tag:s',
   'bytes',
-  'error',
+  'error:s',
 );
-export const traceStream = event<[device: string]>('block_stream_begin', 'device');
+export const traceStream = event<[device: string]>('block_stream_begin', 'a block_stream begins', 'device:s');
 export const traceStreamed = event<[device: string, bytes: number, error: string]>(
   'block_stream_end',
-  'device',
+  'it ended; bytes of the disk looked at',
+  'device:s',
   'bytes',
-  'error',
+  'error:s',
 );
 export const traceBlockRequest = event<[device: string, operation: string, offset: number, bytes: number]>(
   'block_request',
-  'device',
-  'operation',
+  'a disk controller asks for something: `read`, `write`, `flush`, `discard`',
+  'device:s',
+  'operation:s',
   'offset',
   'bytes',
 );
 export const traceBlockDone = event<[device: string, operation: string, ns: number, error: string]>(
   'block_done',
-  'device',
-  'operation',
+  'the host is done with it, after so much time',
+  'device:s',
+  'operation:s',
   'ns',
-  'error',
+  'error:s',
 );
-export const traceIrq = event<[irq: number, level: number]>('isa_irq', 'irq', 'level');
+export const traceIrq = event<[irq: number, level: number]>(
+  'isa_irq',
+  'the line of an ISA interrupt is set',
+  'irq',
+  'level',
+);
 export const tracePortRead = event<[region: string, port: number, size: number, value: number]>(
   'cpu_in',
-  'region',
+  'the guest reads a port, of 1, 2 or 4 bytes; region: the chip’s name in `info mtree`',
+  'region:s',
   'addr:x',
   'size',
   'value:x',
 );
 export const tracePortWrite = event<[region: string, port: number, size: number, value: number]>(
   'cpu_out',
-  'region',
+  'the guest writes a port',
+  'region:s',
   'addr:x',
   'size',
   'value:x',
 );
-/** An instruction is met for the first time since its page was last forgotten. `text` as the monitor's x/i. */
-export const traceDecode = event<[eip: number, text: string]>('cpu_decode', 'eip:x', 'text');
-/** `kind`: fault, trap, soft (INT n) or external; `error` -1: no error code. */
+export const traceDecode = event<[eip: number, text: string]>(
+  'cpu_decode',
+  'an instruction is met for the first time since its page was last forgotten; text as `x/i` prints it',
+  'eip:x',
+  'text:s',
+);
 export const traceInterrupt = event<
   [
     vector: number,
@@ -157,7 +188,11 @@ export const traceInterrupt = event<
     extra: number,
     pc: number,
   ]
->('cpu_interrupt', 'vector:x', 'error', 'kind', 'cpl', 'cs:x', 'eip:x', 'ss:x', 'esp:x', 'extra:x', 'pc:x');
+>(
+  'cpu_interrupt',
+  'an interrupt or exception; kind: `fault`, `trap`, `soft` (INT n) or `external`; error -1: no error code; extra: CR2 of a page fault, else EAX',
+  ...['vector:x', 'error', 'kind:s', 'cpl', 'cs:x', 'eip:x', 'ss:x', 'esp:x', 'extra:x', 'pc:x'],
+);
 
 /** The line of ISA interrupt `irq`, with its changes traced. */
 export function tracedIrq(line: IrqLine, irq: number): IrqLine {

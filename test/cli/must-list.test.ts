@@ -20,7 +20,7 @@ const parse = (line: string): Config => parseCommandLine(line.split(' '));
 
 beforeAll(async () => {
   buildProgram();
-  for (const name of ['a', 'b', 'c', 'd', 'e', 'g', 's']) {
+  for (const name of ['a', 'b', 'c', 'd', 'e', 'g', 'm', 's']) {
     await createQcow2(join(folder, `${name}.qcow2`), { sizeBytes: 1 << 20 });
   }
   for (const name of ['f', 'h']) writeFileSync(join(folder, `${name}.img`), new Uint8Array(1_474_560));
@@ -94,6 +94,71 @@ const EFFECTS: Readonly<Record<string, readonly Effect[]>> = {
     ['-device VGA,vgamem_mb=16', 'info pci', /VGA controller/],
     ['-icount shift=4,sleep=off', 'info status', /paused/],
   ],
+  // The machine stands before its first instruction, with a disk and an empty CD drive.
+  monitor: [
+    ['-nodefaults -hda m.qcow2 -drive if=ide,index=2,media=cdrom -vga std -m 16', 'stop', ''],
+    ['', 'help savevm', /^savevm .*tag -- save a VM snapshot/],
+    ['', 'savevm one', ''],
+    ['', 'info snapshots', /^-- {8}one /m],
+    ['', 'loadvm one', ''],
+    ['', 'delvm one', ''],
+    ['', 'cont', ''],
+    ['', 'info status', 'VM status: running\n'],
+    ['', 'stop', ''],
+    ['', 'info status', 'VM status: paused\n'],
+    ['', 'system_reset', ''],
+    ['', 'info status', 'VM status: paused (prelaunch)\n'],
+    ['', 'system_powerdown', ''],
+    ['', 'screendump s.ppm', ''],
+    ['', 'screendump s.png -f png', ''],
+    ['', 'sendkey ctrl-alt-f1 20', ''],
+    ['', 'sendkey bogus', 'invalid parameter: bogus\n'],
+    ['', 'mouse_move 3 -4 1', ''],
+    ['', 'mouse_button 1', ''],
+    ['', 'xp/4xb 0xfff0', /^000000000000fff0:( 0x[0-9a-f]{2}){4}\n$/],
+    ['', 'x/2i $eip', /^0x[0-9a-f]{8}: {2}.*\n0x[0-9a-f]{8}: {2}.*\n$/],
+    ['', 'p/x $eip', '0xfff0\n'],
+    ['', 'print 1+2*3', '0x7\n'],
+    ['', 'o /b 0x80 1', ''],
+    ['', 'i /b 0x61', /^portb\[0x0061\] = 0x[0-9a-f]{2}\n$/],
+    ['', 'change ide1-cd0 cd.iso', ''],
+    ['', 'eject ide1-cd0', ''],
+    ['', 'info block ide1-cd0', /not inserted\]\n.*\n.*tray open/],
+    ['', 'commit nosuch', "Device 'nosuch' not found\n"],
+    ['', 'gdbserver none', 'Disabled gdbserver\n'],
+    ['', 'log none', ''],
+    ['', 'log bogus', /^Log items \(comma separated\):/],
+    ['', 'logfile mon.log', ''],
+    ['', 'logfile /nope/x', /^Error opening logfile \/nope\/x: No such file or directory/m],
+    ['', 'trace-event machine_reset on', ''],
+    ['', 'info trace-events machine_*', 'machine_reset : state 1\n'],
+    ['', 'memsave 0 16 mem.bin', ''],
+    ['', 'pmemsave 0xffff0 16 pmem.bin', ''],
+    ['', 'nmi', ''],
+    ['', 'boot_set c', 'boot device list now set to c\n'],
+    ['', 'sum 0 16', /^\d{5}\n$/],
+    ['', 'info block -v', /^Format specific information:\n {4}compat: 1.1$/m],
+    ['', 'info blockstats', /^ide0-hd0: rd_bytes=0 /],
+    ['', 'info registers', /EAX=/],
+    ['', 'info cpus', /CPU #0/],
+    ['', 'info pic', /^pic0: irr=/m],
+    ['', 'info irq', /^IRQ statistics for isa-i8259:/m],
+    ['', 'info mtree', /\(prio 0, i\/o\): pic$/m],
+    ['', 'info qtree', /drive = "ide0-hd0"/],
+    ['', 'info pci', /IDE controller: PCI device 8086:7010/],
+    ['', 'info mem', 'PG disabled\n'],
+    ['', 'info tlb', 'PG disabled\n'],
+    ['', 'info jit', /^units /m],
+    ['', 'info device', /i8254/],
+    ['', 'info vnc', /None|disabled/],
+    ['', 'info mice', '* Mouse #2: QEMU PS/2 Mouse\n'],
+    ['', 'info version', /^ambervm \d/],
+    ['', 'info history', /^0: '.*'$/m],
+    ['', 'info bogus', "unknown command: 'info bogus'\n"],
+    ['', 'bogus', "unknown command: 'bogus'\n"],
+    ['', 'loadvm', 'loadvm: string expected\nTry "help loadvm" for more information\n'],
+    ['', 'delvm nosuch', "There is no snapshot 'nosuch'.\n"],
+  ],
   'from a file': [
     ['-nodefaults -readconfig halt.cfg', 'info name', 'read\n'],
     ['--smp 1', 'info memory_size_summary', /base memory: 25165824\n/],
@@ -148,6 +213,30 @@ test('-loadvm: what the snapshot holds; -nographic: monitor and serial port on o
   expect(await second.command('info snapshots')).toContain('--        one ');
   second.child.stdin!.write('\x01x');
   expect(await second.exit).toBe(0);
+});
+
+test('-d, -D, -trace: lines as documented, patterns from a file, turned on and off in the monitor', async () => {
+  writeFileSync(join(folder, 'events'), '# a remark\nsavevm_*\n-savevm_begin\n');
+  const line =
+    '-nodefaults -hda s.qcow2 -d cpu_reset,trace:runstate_* -trace enable=machine_reset,file=t.log';
+  const run = new Run(folder, [...BASE.split(' '), ...line.split(' '), '-trace', 'events=events']);
+  await run.until('(qemu) ');
+  const shown = await run.command('info trace-events *_begin');
+  expect(shown).toContain('savevm_begin : state 0\n');
+  await run.command('savevm t');
+  await run.command('cont');
+  await run.command('trace-event machine_reset off');
+  await run.command('system_reset');
+  await run.command('trace-event machine_reset on');
+  await run.command('system_reset');
+  run.child.stdin!.write('quit\n');
+  expect(await run.exit).toBe(0);
+  const log = readFileSync(join(folder, 't.log'), 'utf8');
+  expect(log).toMatch(/^runstate_set current prelaunch, new running$/m);
+  expect(log).toMatch(/^savevm_end tag t, bytes \d+, error$/m);
+  expect(log).not.toContain('savevm_begin');
+  expect(log.match(/^machine_reset by host$/gm)).toHaveLength(1);
+  expect(log).toMatch(/^CPU Reset \(CPU 0\)\nEAX=[0-9a-f]{8} EBX=/m);
 });
 
 /** What is read of the command line, where no monitor shows it. */

@@ -135,7 +135,8 @@ export const MACHINE_COMMANDS: readonly Command[] = [
       try {
         host.setLogFile(args.string('filename'));
       } catch (error) {
-        throw new CommandError(reason(error));
+        // As QEMU: without `Error: ` before it.
+        return `${reason(error)}\n`;
       }
       return undefined;
     },
