@@ -38,6 +38,7 @@ export type Survey = (map: GrainMap, layer: number, end: number) => void;
 const MAP_BYTES = MAP_GRAINS * GRAIN_BYTES;
 /** At most 16 MiB of map: 100 GiB of disk that is in use at a time. */
 const MAX_MAPS = 200;
+const DONE = Promise.resolve();
 /** L2 tables of so many images are read at a time. */
 const SURVEY_DEPTH = 8;
 
@@ -59,6 +60,9 @@ export class ChainMap implements BlockNode {
   readonly backing: BlockNode | undefined;
   readonly layers: readonly BlockNode[];
   readonly #maps = new Map<number, GrainMap>();
+  /** The one that was asked last. */
+  #lastNumber = -1;
+  #last: GrainMap | undefined;
   readonly #surveys = new Map<number, Promise<void>>();
   /** All images can be surveyed; a raw one at the bottom holds everything. */
   readonly #surveyed: readonly Layer[] | undefined;
@@ -92,7 +96,17 @@ export class ChainMap implements BlockNode {
     return this.layers[0]!.readOnly;
   }
 
-  async read(offset: number, target: Uint8Array): Promise<void> {
+  read(offset: number, target: Uint8Array): Promise<void> {
+    const where = this.#where(offset);
+    if (where === UNKNOWN || (offset % GRAIN_BYTES) + target.length > GRAIN_BYTES) {
+      return this.#readPieces(offset, target);
+    }
+    if (where !== ZEROES) return this.#readPiece(where, offset, target);
+    target.fill(0);
+    return DONE;
+  }
+
+  async #readPieces(offset: number, target: Uint8Array): Promise<void> {
     const parts: Promise<void>[] = [];
     const end = offset + target.length;
     for (let at = offset; at < end; ) {
@@ -156,11 +170,21 @@ export class ChainMap implements BlockNode {
   }
 
   #where(offset: number): number {
-    return this.#maps.get(Math.floor(offset / MAP_BYTES))?.where[grainOf(offset)] ?? UNKNOWN;
+    return this.#mapAt(offset)?.where[grainOf(offset)] ?? UNKNOWN;
   }
 
   #host(offset: number): number {
-    return this.#maps.get(Math.floor(offset / MAP_BYTES))?.host[grainOf(offset)] ?? -1;
+    return this.#mapAt(offset)?.host[grainOf(offset)] ?? -1;
+  }
+
+  #mapAt(offset: number): GrainMap | undefined {
+    const number = Math.floor(offset / MAP_BYTES);
+    if (number === this.#lastNumber) return this.#last;
+    const map = this.#maps.get(number);
+    if (map === undefined) return undefined;
+    this.#lastNumber = number;
+    this.#last = map;
+    return map;
   }
 
   /** Puts the grain at `offset` into the map. */

@@ -10,7 +10,7 @@ import { openQcow2 } from './qcow2.ts';
 const CLUSTER = 2 * 1024 * 1024;
 /** What one L2 table maps. */
 const SPAN = CLUSTER * (CLUSTER / 8);
-const TABLES = 7;
+const TABLES = 5;
 const meta = (tag: string) => ({ tag, dateSec: 0, dateNsec: 0, vmClockNs: 0, icount: -1, vmStateBytes: 0 });
 
 describe('a walk of several batches', () => {
@@ -29,8 +29,6 @@ describe('a walk of several batches', () => {
           await node.read(i * SPAN + 4096, got);
           expect(got.equals(Buffer.alloc(8192, value + i))).toBe(true);
         }
-        const { corruptions, leaks } = await checkImage(node.image);
-        expect({ corruptions, leaks }).toEqual({ corruptions: 0, leaks: 0 });
       };
       await put(10);
       await node.createSnapshot(meta('ten'));
@@ -45,6 +43,8 @@ describe('a walk of several batches', () => {
       await expectDisk(50);
       await node.deleteSnapshot('fifty');
       await expectDisk(50);
+      const { corruptions, leaks } = await checkImage(node.image);
+      expect({ corruptions, leaks }).toEqual({ corruptions: 0, leaks: 0 });
       await node.close();
     } finally {
       rmSync(folder, { recursive: true });
