@@ -31,6 +31,8 @@ const QUANTUM_NS = 1_000_000;
 const GUEST_SHARE = 5;
 /** The guest has a turn after a device that took this long to rehearse, host ns. */
 const REHEARSED_NS = 200_000;
+/** For how long a moment without disk requests is looked for; then the guest stands still until they are done, ms. */
+const QUIET_MS = 100;
 /** Bytes a write: what is framed and checksummed at a time. */
 const WRITE_BYTES = 1 << 20;
 
@@ -42,6 +44,8 @@ export interface BackgroundHost {
   machine(): MigratableMachine;
   disks(): readonly SnapshotDisk[];
   moment(): SnapshotMoment;
+  /** Resolves at a moment without disk requests, or after `ms`. */
+  untilQuiet(ms: number): Promise<void>;
   /** Runs `action` with the machine stopped and drained. */
   stopped(action: () => Promise<void>): Promise<void>;
   /** The CPU was saved and goes on as a loaded one would. */
@@ -150,6 +154,7 @@ class Save implements BackgroundSave {
     await this.#rehearseDevices();
     snapshots.rehearse(unitBytesFor(this.#writer.clusterBytes));
     await this.#from.host.yield();
+    await this.#from.untilQuiet(QUIET_MS);
     let end: () => Uint8Array = () => new Uint8Array();
     await this.#from.stopped(async () => {
       this.#moment = this.#from.moment();

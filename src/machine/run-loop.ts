@@ -54,6 +54,7 @@ export class RunLoop {
   #draining = false;
   #inFlight = 0;
   #onDrained: (() => void) | undefined;
+  #onQuiet: (() => void) | undefined;
   #wakeUp: (() => void) | undefined;
   /** Measured instructions a ns, for stretches that end near a deadline. */
   #speed = 0.05;
@@ -286,7 +287,22 @@ export class RunLoop {
       if (this.#owner.clock.icount === undefined) this.#owner.cpu.endRun();
       return;
     }
-    if (this.#inFlight === 0) this.#onDrained?.();
+    if (this.#inFlight > 0) return;
+    this.#onDrained?.();
+    this.#onQuiet?.();
+  }
+
+  /**
+   * Resolves at a moment without a disk request, or after `ms`, the guest running on meanwhile: who halts and drains the machine
+   * then need not wait, nor the guest. With -icount draining runs the guest anyway.
+   */
+  async untilQuiet(ms: number): Promise<void> {
+    const { clock, host } = this.#owner;
+    if (this.#inFlight === 0 || clock.icount !== undefined) return;
+    const { done, wake } = host.sleep(ms);
+    this.#onQuiet = wake;
+    await done;
+    this.#onQuiet = undefined;
   }
 
   /** Waits until no disk request is in flight. The loop must be halted. */

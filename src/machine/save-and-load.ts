@@ -299,6 +299,7 @@ export class SaveAndLoad {
       machine: () => this.#migratable(),
       disks: () => this.#snapshotDisks(),
       moment: () => this.#moment(),
+      untilQuiet: (ms) => loop.untilQuiet(ms),
       stopped: (action) => this.#stop('save-vm', job, action),
       cpuSaved: () => finishCpuSave(board.cpu),
       isBusy: () => loop.isBusy,
