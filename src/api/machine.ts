@@ -51,6 +51,7 @@ const EVENT_NAMES = [
   'reset',
   'shutdown',
   'suspend',
+  'wakeup',
   'powerdown',
   'frozen',
   'loaded',

@@ -30,6 +30,7 @@ function ourChipset() {
     hasSerial: false,
     requestShutdown: () => {},
     requestSuspend: () => {},
+    requestWake: () => {},
   });
   const fwCfg = new FwCfg({ memory: new FakeMemory() });
   addMachineItems(fwCfg, { ramSize: RAM_SIZE });

@@ -58,6 +58,10 @@ const NS_PER_SECOND_BIG = 1_000_000_000n;
 /** Seconds from 1970 beyond which a saved date is damage, either way (about 35 000 years). */
 const MAX_BASE = 1n << 40n;
 
+/** Why the CPU was reset, told by one program to the next; and QEMU's value for SeaBIOS: back from suspend to RAM. */
+const SHUTDOWN_STATUS = 0x0f;
+const SHUTDOWN_RESUME = 0xfe;
+
 /** The clock that the RTC shows: the host's, or virtual time. */
 export interface RtcTimeSource {
   /** Nanoseconds since the origin, not negative. Runs as fast as virtual time but may jump (paused machine). */
@@ -72,6 +76,8 @@ export interface RtcOptions {
   readonly rtc: RtcTimeSource;
   /** Date at power-on, seconds since 1970 (`-rtc base=`). */
   readonly startSeconds: number;
+  /** The alarm went off, and its interrupt is enabled: wakes a suspended machine. */
+  readonly onAlarm?: () => void;
 }
 
 export class Mc146818 implements Device<RtcState> {
@@ -84,6 +90,7 @@ export class Mc146818 implements Device<RtcState> {
   readonly #originNs: bigint;
   readonly #periodicTimer: Timer;
   readonly #updateTimer: Timer;
+  readonly #onAlarm: (() => void) | undefined;
   readonly #mappings: readonly Mapping[];
   /** Guest time = rtcNow() + these. Derived from baseRtc, lastUpdate and offset. */
   #biasSeconds = 0;
@@ -91,7 +98,8 @@ export class Mc146818 implements Device<RtcState> {
   /** `updateTimer` from the origin on, NOT_ARMED for none: guests poll for the update. */
   #updateDeadline: Ns = NOT_ARMED;
 
-  constructor({ clock, irq, rtc, startSeconds }: RtcOptions) {
+  constructor({ clock, irq, rtc, startSeconds, onAlarm }: RtcOptions) {
+    this.#onAlarm = onAlarm;
     this.#clock = clock;
     this.#irq = irq;
     this.#rtc = rtc;
@@ -368,6 +376,7 @@ export class Mc146818 implements Device<RtcState> {
     this.#refreshTime();
     cmos[REG_A] = cmos[REG_A]! & ~A_UIP;
     const flags = now >= this.#fromWire(state.nextAlarmTime) ? C_UF | C_AF : C_UF;
+    if ((flags & cmos[REG_B]! & C_AF) !== 0) this.#onAlarm?.();
     const fresh = flags & ~cmos[REG_C]!;
     cmos[REG_C] = cmos[REG_C]! | flags;
     if ((fresh & cmos[REG_B]!) !== 0) {
@@ -375,6 +384,11 @@ export class Mc146818 implements Device<RtcState> {
       this.#irq.set(1);
     }
     this.#scheduleUpdate();
+  }
+
+  /** The machine was suspended to RAM: at the reset that wakes it the BIOS is to go where the guest wants to wake. */
+  suspended(): void {
+    this.state.cmosData[SHUTDOWN_STATUS] = SHUTDOWN_RESUME;
   }
 
   // Registers

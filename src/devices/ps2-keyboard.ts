@@ -122,6 +122,9 @@ export class Ps2Keyboard implements Device<Ps2KeyboardState> {
   /** Modifier keys held. Not saved, as in QEMU: after a load they count as released. */
   #held = 0;
 
+  /** A key went down or up: wakes a suspended machine. */
+  onInput: () => void = () => {};
+
   constructor({ onLeds }: { readonly onLeds?: ((leds: number) => void) | undefined } = {}) {
     this.#onLeds = onLeds;
     this.state = {
@@ -160,6 +163,7 @@ export class Ps2Keyboard implements Device<Ps2KeyboardState> {
    * such key in its scan code set.
    */
   key(name: string, down: boolean): boolean {
+    this.onInput();
     // While disabled nothing is queued, or replies would be mixed up with it.
     if (this.state.scanEnabled === 0) return true;
     const modifier = MODIFIERS[name];

@@ -99,6 +99,9 @@ export class Ps2Mouse implements Device<Ps2MouseState> {
   readonly state: Ps2MouseState;
   readonly queue: Ps2Queue = new Ps2Queue();
 
+  /** Told of motion and buttons: they wake a suspended machine. */
+  onInput: () => void = () => {};
+
   constructor() {
     this.state = {
       common: this.queue.state,
@@ -138,6 +141,7 @@ export class Ps2Mouse implements Device<Ps2MouseState> {
   motion(dx: number, dy: number, dz = 0): void {
     const state = this.state;
     if ((state.mouseStatus & STATUS_ENABLED) === 0) return;
+    this.onInput();
     state.mouseDx = (state.mouseDx + dx) | 0;
     state.mouseDy = (state.mouseDy - dy) | 0;
     state.mouseDz = (state.mouseDz + dz) | 0;
@@ -147,6 +151,7 @@ export class Ps2Mouse implements Device<Ps2MouseState> {
   /** Buttons held now, as MOUSE_… bits. */
   buttons(mask: number): void {
     if ((this.state.mouseStatus & STATUS_ENABLED) === 0) return;
+    this.onInput();
     this.state.mouseButtons = mask & ALL_BUTTONS;
     this.#report();
   }

@@ -4,6 +4,7 @@
  */
 import type { SavevmResult, SnapshotLists } from '../migration/savevm.ts';
 import type { MigrationError } from '../migration/errors.ts';
+import type { WakeReason } from '../devices/pci/acpi-pm1.ts';
 import type { Ps2Keyboard } from '../devices/ps2-keyboard.ts';
 import type { Ps2Mouse } from '../devices/ps2-mouse.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
@@ -48,6 +49,8 @@ export interface MachineEvents {
   };
   /** The guest went to sleep (ACPI S3). */
   suspend: undefined;
+  /** It was woken, and goes on. */
+  wakeup: undefined;
   /** A CD drive's tray was opened or closed from outside. */
   tray: { readonly device: string; readonly isOpen: boolean };
   /** The power button was pressed from outside. */
@@ -97,6 +100,7 @@ export class Machine {
   readonly #saving: SaveAndLoad;
   readonly #events = new Emitter<MachineEvents>();
   #resetRequested: 'guest' | 'host' | undefined;
+  #wakeRequested: WakeReason | undefined;
 
   static async create(options: MachineOptions): Promise<Machine> {
     const drives = await Promise.all(options.drives.map(withFirstSector));
@@ -115,6 +119,7 @@ export class Machine {
       requestReset: () => this.#requestReset('guest'),
       requestShutdown: () => this.#shutdown('guest-shutdown'),
       requestSuspend: () => this.#suspend(),
+      requestWake: (reason) => this.wakeUp(reason),
       requestExit: (code) => this.#exit(code),
       disk: (drive) => new MachineDisk(drive, this.#diskHost()),
     });
@@ -160,6 +165,7 @@ export class Machine {
       },
       onTurn: () => {
         if (this.#resetRequested !== undefined) this.#doReset();
+        if (this.#wakeRequested !== undefined) this.#doWakeUp(this.#wakeRequested);
       },
       onTripleFault: () => this.#requestReset('guest'),
       onState: (state) => this.#events.emit('state', state),
@@ -213,7 +219,8 @@ export class Machine {
 
   /** Starts or continues. */
   start(): void {
-    if (this.running) return;
+    // A suspended guest goes on when something wakes it, as in QEMU.
+    if (this.running || this.state === 'suspended') return;
     this.#loop.change('running');
     this.#loop.ensure();
   }
@@ -246,6 +253,16 @@ export class Machine {
     this.board.pm.pressPowerButton();
     this.#events.emit('powerdown', undefined);
     this.wake();
+  }
+
+  /** system_wakeup, or what the guest wanted to be woken by. Returns whether it was suspended. */
+  wakeUp(reason: WakeReason = 'other'): boolean {
+    if (this.state !== 'suspended') return false;
+    if (this.board.pm.mayWake(reason)) {
+      this.#wakeRequested = reason;
+      this.wake();
+    }
+    return true;
   }
 
   nmi(): void {
@@ -299,7 +316,16 @@ export class Machine {
   #suspend(): void {
     this.board.cpu.endRun();
     if (this.running) this.#loop.change('suspended');
+    this.board.rtc.suspended();
     this.#events.emit('suspend', undefined);
+  }
+
+  /** At the turn of the loop: the reset that the BIOS goes on from, where the guest wants it. */
+  #doWakeUp(reason: WakeReason): void {
+    this.#wakeRequested = undefined;
+    this.board.wake(reason);
+    this.#loop.change('running');
+    this.#events.emit('wakeup', undefined);
   }
 
   #exit(code: number): void {

@@ -147,7 +147,7 @@ export class RunLoop {
     clock.start();
     onBegin();
     try {
-      while (this.#state === 'running' && !this.#stopRequested) {
+      while ((this.#state === 'running' || this.#state === 'suspended') && !this.#stopRequested) {
         const wait = gate() ?? this.#slice();
         if (wait !== undefined) await wait;
         else if (this.#isDone()) break;
@@ -187,6 +187,7 @@ export class RunLoop {
       onTurn();
       const timers = clock.runTimers();
       if (timers !== undefined) return timers;
+      if (this.#state === 'suspended') return this.#sleepSuspended();
       if (this.#isDone()) return undefined;
       const left = this.#draining ? Number.POSITIVE_INFINITY : this.#target - cpu.instructions;
       const resumed = this.#onResume;
@@ -240,6 +241,12 @@ export class RunLoop {
   }
 
   // ---- idle
+
+  /** The guest sleeps in ACPI S3: time passes, the clock's alarm may wake it. */
+  #sleepSuspended(): Promise<void> | undefined {
+    this.#owner.onTurn();
+    return this.#state === 'suspended' ? this.#idle() : undefined;
+  }
 
   /** The CPU waits in HLT: sleeps to the next deadline or host event. */
   #idle(): Promise<void> | undefined {

@@ -208,7 +208,7 @@ export class SaveAndLoad {
         });
         loop.ensure();
         if (isTold) onFrozen(false);
-      }
+      } else if (loop.state === 'suspended') loop.ensure();
     }
   }
 

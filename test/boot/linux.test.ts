@@ -56,9 +56,21 @@ describe.skipIf(!haveGuests('vmlinuz-686', 'initramfs-686.gz'))('Linux 686', () 
     expect(await vm.shell('cat /tmp/typed')).toBe('{1_000}');
   });
 
-  test('reboots by a triple fault, and comes up again', async () => {
+  test('suspends to RAM, is woken by the clock and by system_wakeup; reboots by a triple fault, and comes up again', async () => {
     await using vm = await bootLinux('quiet reboot=t');
     await vm.serial.waitFor('GUEST-READY');
+    const state = (wanted: string) => vi.waitUntil(() => vm.machine.state === wanted, { timeout: 60_000 });
+    expect(vm.machine.wakeUp()).toBe(false);
+    vm.serial.type('echo mem > /sys/power/state; echo "by"request\n');
+    await state('suspended');
+    expect(vm.machine.wakeUp()).toBe(true);
+    await state('running');
+    await vm.serial.waitFor('byrequest');
+    const alarm = '/sys/class/rtc/rtc0/wakealarm';
+    vm.serial.type(`echo +2 > ${alarm}; echo mem > /sys/power/state; echo "by"alarm\n`);
+    await state('suspended');
+    await state('running');
+    await vm.serial.waitFor('byalarm');
     vm.serial.type('reboot -f\n');
     await vm.waitForResets(1);
     const from = vm.serial.text.length;

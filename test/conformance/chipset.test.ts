@@ -29,7 +29,14 @@ function chipset() {
   const bus = new PciBus({ io, memory: new FakeAddressSpace() });
   const piix3 = new Piix3({ bus, isaIrqs: irqs, requestReset: told });
   const i440fx = new I440fx({ bus, ramSize: 64 << 20, setPam: () => {} });
-  const pm = new Piix4Pm({ bus, clock, sci: irqs[9]!, requestShutdown: told, requestSuspend: told });
+  const pm = new Piix4Pm({
+    bus,
+    clock,
+    sci: irqs[9]!,
+    requestShutdown: told,
+    requestSuspend: told,
+    requestWake: told,
+  });
   const endpoint = new PciFunction({
     bus,
     slot: 3,

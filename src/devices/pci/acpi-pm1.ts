@@ -58,6 +58,8 @@ export interface PowerRequests {
   readonly requestShutdown: () => void;
   /** The guest suspends to RAM: the machine stops until it is woken. */
   readonly requestSuspend: () => void;
+  /** The power management timer overflowed while the guest listens to it. */
+  readonly requestWake: (reason: WakeReason) => void;
 }
 
 /** What woke a suspended machine. */
@@ -97,7 +99,10 @@ export class AcpiPm1 {
     this.#clock = options.clock;
     this.#sci = options.sci;
     this.#power = options.power;
-    this.#timer = options.clock.createTimer('piix4-pm', () => this.updateSci());
+    this.#timer = options.clock.createTimer('piix4-pm', () => {
+      this.#power.requestWake('pm-timer');
+      this.updateSci();
+    });
   }
 
   reset(): void {
@@ -128,6 +133,12 @@ export class AcpiPm1 {
     if ((this.#state.pm1En & POWER_BUTTON) === 0) return;
     this.#state.pm1Sts |= POWER_BUTTON;
     this.updateSci();
+  }
+
+  /** Whether the guest wants to be woken by that; by the others, which have no switch, always. */
+  mayWake(reason: WakeReason): boolean {
+    const enabled = this.#state.pm1En;
+    return reason === 'other' || (enabled & (reason === 'rtc' ? RTC : TIMER)) !== 0;
   }
 
   /** The machine comes back from suspend. A wake-up without a source is reported as the power button. */

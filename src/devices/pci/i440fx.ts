@@ -105,6 +105,19 @@ export class I440fx implements Device<I440fxState> {
     this.#updateMemory();
   }
 
+  /** The PAM registers, for {@link keepShadow}. */
+  get shadow(): Uint8Array {
+    return this.#pci.config.slice(PAM_FIRST, PAM_LAST + 1);
+  }
+  /**
+   * After the reset that wakes the machine from suspend to RAM: shadow RAM is as it was. SeaBIOS knows by what it left
+   * there that it is not to start the machine anew but to resume (QEMU keeps PAM over every reset).
+   */
+  keepShadow(shadow: Uint8Array): void {
+    this.#pci.config.set(shadow, PAM_FIRST);
+    this.#updateMemory();
+  }
+
   validate(candidate: I440fxState): string | undefined {
     return this.#pci.validate(candidate.parentObj);
   }

@@ -16,6 +16,7 @@ function make() {
     sci,
     requestShutdown: () => requests.push('shutdown'),
     requestSuspend: () => requests.push('suspend'),
+    requestWake: (reason) => requests.push(reason),
   });
   device.reset();
   const config = bus.find(0x0b)!;

@@ -220,6 +220,9 @@ export class Piix4Pm implements Device<Piix4PmState> {
     this.#pm1.pressPowerButton();
   }
 
+  mayWake(reason: WakeReason): boolean {
+    return this.#pm1.mayWake(reason);
+  }
   wake(reason: WakeReason): void {
     this.#pm1.wake(reason);
   }

@@ -28,6 +28,7 @@ import { cmosImage } from '../../devices/pc-cmos.ts';
 import { PciBus, PciHost } from '../../devices/pci/bus.ts';
 import { I440fx, PAM_SEGMENTS } from '../../devices/pci/i440fx.ts';
 import { Piix3 } from '../../devices/pci/piix3.ts';
+import type { WakeReason } from '../../devices/pci/acpi-pm1.ts';
 import { Piix4Pm } from '../../devices/pci/piix4-pm.ts';
 import { PcSpeaker } from '../../devices/pcspk.ts';
 import { PicPair } from '../../devices/pic-pair.ts';
@@ -74,6 +75,8 @@ export interface BoardHost {
   requestReset(): void;
   requestShutdown(): void;
   requestSuspend(): void;
+  /** Wakes the machine if it is suspended. */
+  requestWake(reason: WakeReason): void;
   requestExit(code: number): void;
   disk(drive: DriveOptions): MachineDisk;
 }
@@ -89,6 +92,7 @@ export class Board {
   readonly ioApic: IoApic;
   readonly pit: I8254;
   readonly rtc: Mc146818;
+  readonly i440fx: I440fx;
   readonly keyboard = new Ps2Keyboard();
   readonly mouse = new Ps2Mouse();
   readonly pciBus: PciBus;
@@ -172,7 +176,7 @@ export class Board {
     // PCI.
     this.pciBus = new PciBus({ io: this.ports, memory: this.#memorySpace() });
     const requestReset = (): void => host.requestReset();
-    const i440fx = new I440fx({
+    this.i440fx = new I440fx({
       bus: this.pciBus,
       ramSize: options.ramBytes,
       setPam: (segment, mode) => {
@@ -201,6 +205,7 @@ export class Board {
       irq: isa[8]!,
       rtc: this.#rtcSource(),
       startSeconds: options.rtc.baseSeconds,
+      onAlarm: () => host.requestWake('rtc'),
     });
     this.pit = new I8254({ clock, irq: isa[0]! });
     const speaker = new PcSpeaker({ clock, pit: this.pit });
@@ -214,6 +219,7 @@ export class Board {
     const { parallel } = options;
     this.parallel =
       parallel && new IsaParallel({ base: PARALLEL_PORT.base, irq: isa[PARALLEL_PORT.irq]!, sink: parallel });
+    this.keyboard.onInput = this.mouse.onInput = () => host.requestWake('other');
     const i8042 = new I8042({
       clock,
       keyboard: this.keyboard,
@@ -244,6 +250,7 @@ export class Board {
       hasParallel: this.parallel !== undefined,
       requestShutdown: () => host.requestShutdown(),
       requestSuspend: () => host.requestSuspend(),
+      requestWake: (reason) => host.requestWake(reason),
     });
     const acpi = this.#createAcpi();
     this.#fillFwCfg();
@@ -280,7 +287,7 @@ export class Board {
       this.fwCfg,
       pciHost,
       this.pciBus,
-      i440fx,
+      this.i440fx,
       dma0,
       dma1,
       piix3,
@@ -314,6 +321,14 @@ export class Board {
     for (const device of this.devices) device.reset();
     this.cpu.a20Mask = -1;
     this.cpu.reset();
+  }
+
+  /** Back from suspend to RAM: a reset, but for shadow RAM and the reason, which the guest is told. */
+  wake(reason: WakeReason): void {
+    const { shadow } = this.i440fx;
+    this.reset();
+    this.i440fx.keepShadow(shadow);
+    this.pm.wake(reason);
   }
 
   /** After all sections were loaded: what the chips do not know of each other. Drives nothing. */

@@ -40,8 +40,9 @@ export const MACHINE_COMMANDS: readonly Command[] = [
   command('cpu', [arg('integer', 'index')], 'index', 'set the default CPU', (_context, args) =>
     args.number('index') === 0 ? undefined : 'invalid CPU index\n',
   ),
-  command('system_wakeup', [], '', 'wakeup guest from suspend', () => {
-    throw new CommandError('Unable to wake up: guest is not in suspended state');
+  command('system_wakeup', [], '', 'wakeup guest from suspend', ({ machine }) => {
+    if (!machine.wakeUp()) throw new CommandError('Unable to wake up: guest is not in suspended state');
+    return undefined;
   }),
   command('system_reset', [], '', 'reset the system', ({ machine }) => {
     machine.reset();

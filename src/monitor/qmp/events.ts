@@ -38,6 +38,7 @@ export function watchMachine(machine: Machine, tell: (event: QmpEvent) => void):
     ),
     machine.on('powerdown', () => say('POWERDOWN')),
     machine.on('suspend', () => say('SUSPEND')),
+    machine.on('wakeup', () => say('WAKEUP')),
     machine.on('io-error', ({ device, operation, error }) =>
       say('BLOCK_IO_ERROR', {
         device,

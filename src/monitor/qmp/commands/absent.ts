@@ -35,9 +35,6 @@ export const ABSENT: readonly QmpCommand[] = [
       throw new QmpError(message, errorClass);
     }),
   ),
-  qmp('system_wakeup', {}, () => {
-    throw new QmpError('Unable to wake up: guest is not in suspended state');
-  }),
   qmp('balloon', { value: 'integer' }, () => {
     throw new QmpError('No balloon device has been activated', 'DeviceNotActive');
   }),

@@ -18,6 +18,10 @@ export const MACHINE: readonly QmpCommand[] = [
     machine.reset();
     return {};
   }),
+  qmp('system_wakeup', {}, ({ machine }) => {
+    if (!machine.wakeUp()) throw new QmpError('Unable to wake up: guest is not in suspended state');
+    return {};
+  }),
   qmp('system_powerdown', {}, ({ machine }) => {
     machine.powerButton();
     return {};
