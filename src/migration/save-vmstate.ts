@@ -89,18 +89,24 @@ export async function saveVmState(
   const parent =
     options.parent && isUsableParent(options.parent.index, geometry) ? options.parent : undefined;
   const groups = await groupsWithUnits(machine, geometry, parent, options);
+  // What is done for each group at one go takes some ms with 2 GiB.
+  await options.view?.turn();
   const sameHead = parent !== undefined && hasSameZeroGroups(parent.index, groups);
   const head = sameHead
     ? undefined
     : buildHead(machine.machineType, geometry, (group) => groups.flags[group] === 0);
+  await options.view?.turn();
   const index = makeIndex(geometry, head?.length ?? parent!.index.headUnits * geometry.unitBytes, groups);
   const queue = new WriteQueue(writer, index, tail.length, options);
   try {
     if (head !== undefined) await queue.writeWhole(0, head, crc32);
     else await shareHead(parent!, index, queue);
     const order = workingSetFirst(groups.list, options.workingSet);
+    await options.view?.turn();
     await writeRam(machine, parent, index, order, queue, { crc32, view: options.view });
+    await options.view?.turn();
     writeTrailer(tail, index, crc32, options.workingSet);
+    await options.view?.turn();
     await queue.writeTail(tailOffset(index), tail.bytes());
     await queue.drain();
   } catch (error) {
@@ -186,10 +192,8 @@ async function groupsWithUnits(
 function makeIndex(geometry: RamGeometry, headBytes: number, groups: Groups): RamIndex {
   const headUnits = headBytes / geometry.unitBytes;
   const unitOfGroup = new Uint32Array(groups.flags.length);
-  groups.list.forEach((group, i) => {
-    unitOfGroup[group] = headUnits + i;
-  });
   const ramUnits = groups.list.length;
+  for (let i = 0; i < ramUnits; i++) unitOfGroup[groups.list[i]!] = headUnits + i;
   return { geometry, headUnits, ramUnits, unitOfGroup, checksums: new Uint32Array(headUnits + ramUnits) };
 }
 
@@ -242,6 +246,8 @@ async function writeRam(
     }
     if (view !== undefined) {
       changed.push(group);
+      const turn = view.turn();
+      if (turn !== undefined) await turn;
       continue;
     }
     const at = await queue.reserve(unit);
