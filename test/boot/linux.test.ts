@@ -59,17 +59,23 @@ describe.skipIf(!haveGuests('vmlinuz-686', 'initramfs-686.gz'))('Linux 686', () 
   test('suspends to RAM, is woken by the clock and by system_wakeup; reboots by a triple fault, and comes up again', async () => {
     await using vm = await bootLinux('quiet reboot=t');
     await vm.serial.waitFor('GUEST-READY');
-    const state = (wanted: string) => vi.waitUntil(() => vm.machine.state === wanted, { timeout: 60_000 });
+    const next = (event: 'suspend' | 'wakeup') =>
+      new Promise<void>((resolve) => {
+        const remove = vm.machine.on(event, () => {
+          remove();
+          resolve();
+        });
+      });
     expect(vm.machine.wakeUp()).toBe(false);
     vm.serial.type('echo mem > /sys/power/state; echo "by"request\n');
-    await state('suspended');
+    await next('suspend');
+    const woken = next('wakeup');
     expect(vm.machine.wakeUp()).toBe(true);
-    await state('running');
+    await woken;
     await vm.serial.waitFor('byrequest');
     const alarm = '/sys/class/rtc/rtc0/wakealarm';
-    vm.serial.type(`echo +2 > ${alarm}; echo mem > /sys/power/state; echo "by"alarm\n`);
-    await state('suspended');
-    await state('running');
+    vm.serial.type(`echo +8 > ${alarm}; echo mem > /sys/power/state; echo "by"alarm\n`);
+    await next('wakeup');
     await vm.serial.waitFor('byalarm');
     vm.serial.type('reboot -f\n');
     await vm.waitForResets(1);
