@@ -20,18 +20,27 @@ export async function serveGdb(machine: Machine): Promise<Debugged> {
   return { port: server.port!, failures, [Symbol.asyncDispose]: () => server.close() };
 }
 
-/** What gdb prints for these commands. `elf`: where its symbols are from. */
-export function runGdb(elf: string, port: number, commands: readonly string[]): Promise<string> {
+/** What gdb prints for these commands. `elf`: where its symbols are from; `port`: on this computer, or a Unix socket's path. */
+export function runGdb(
+  elf: string | undefined,
+  port: number | string,
+  commands: readonly string[],
+): Promise<string> {
   const all = [
     'set confirm off',
     'set pagination off',
     'set architecture i386',
     'set remotetimeout 60',
-    `target remote 127.0.0.1:${port}`,
+    `target remote ${typeof port === 'string' ? port : `127.0.0.1:${port}`}`,
     ...commands,
   ];
   return new Promise((resolve, reject) => {
-    const child = spawn('gdb', ['-nx', '-batch', ...all.flatMap((c) => ['-ex', c]), elf]);
+    const child = spawn('gdb', [
+      '-nx',
+      '-batch',
+      ...all.flatMap((c) => ['-ex', c]),
+      ...(elf === undefined ? [] : [elf]),
+    ]);
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (bytes) => {

@@ -40,7 +40,7 @@ describe.skipIf(!hasTools || !haveGuests('vmlinuz-686', 'initramfs-686.gz'))(
         'info registers cr0',
         'delete',
         'stepi 1000',
-        'printf "stepped: paging %d, in the kernel %d\\n", $cr0 < 0, $eip > 0xc1000000',
+        'printf "stepped: paging %d, in the kernel %d\\n", (unsigned)$cr0 >> 31, $eip > 0xc1000000',
         'watch *(int*)&jiffies',
         'continue',
         'info symbol $eip',

@@ -109,6 +109,9 @@ const plain = (name: string, address: number) =>
     'float',
   );
 
+const base = (name: string, segment: number) =>
+  slot(`${name}_base`, 'system', 'int', (cpu) => cpu.segBase(segment));
+
 const REGISTERS: readonly Register[] = [
   ...['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'].map(general),
   slot(
@@ -165,17 +168,20 @@ const REGISTERS: readonly Register[] = [
     (cpu, value) => cpu.set(L.MXCSR, value & 0xffff),
     'vector',
   ),
-  ...(['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const).map((name, i) =>
-    slot(`${name}_base`, 'system', 'int32', (cpu) => cpu.segBase(SEGMENTS[i]![1])),
-  ),
-  ...(
-    [
-      ['cr0', L.CR0],
-      ['cr2', L.CR2],
-      ['cr3', L.CR3],
-      ['cr4', L.CR4],
-    ] as const
-  ).map(([name, address]) => slot(name, 'system', 'int32', (cpu) => cpu.get(address))),
+  base('fs', L.FS),
+  base('gs', L.GS),
+  // Of 64-bit processors: QEMU shows them, so scripts may ask for them.
+  slot('k_gs_base', 'system', 'int', () => 0),
+  slot('cr0', 'system', 'i386_cr0', (cpu) => cpu.get(L.CR0)),
+  slot('cr2', 'system', 'int', (cpu) => cpu.get(L.CR2)),
+  slot('cr3', 'system', 'i386_cr3', (cpu) => cpu.get(L.CR3)),
+  slot('cr4', 'system', 'i386_cr4', (cpu) => cpu.get(L.CR4)),
+  slot('cr8', 'system', 'int', () => 0),
+  slot('efer', 'system', 'i386_efer', () => 0),
+  base('cs', L.CS),
+  base('ss', L.SS),
+  base('ds', L.DS),
+  base('es', L.ES),
 ];
 
 /** Bytes of the `g` packet's registers. */
@@ -214,7 +220,10 @@ export function writeAll(cpu: Cpu, bytes: Uint8Array): boolean {
   return true;
 }
 
-const FLAGS: readonly (readonly [string, number])[] = [
+/** A name with its first bit, and its last where it has several. */
+type Field = readonly [name: string, start: number, end?: number];
+
+const FLAGS: readonly Field[] = [
   ['CF', 0],
   ['', 1],
   ['PF', 2],
@@ -225,6 +234,7 @@ const FLAGS: readonly (readonly [string, number])[] = [
   ['IF', 9],
   ['DF', 10],
   ['OF', 11],
+  ['IOPL', 12, 13],
   ['NT', 14],
   ['RF', 16],
   ['VM', 17],
@@ -233,7 +243,51 @@ const FLAGS: readonly (readonly [string, number])[] = [
   ['VIP', 20],
   ['ID', 21],
 ];
-const MXCSR_FLAGS: readonly (readonly [string, number])[] = [
+const CR0_FLAGS: readonly Field[] = [
+  ...([
+    ['PE', 0],
+    ['MP', 1],
+    ['EM', 2],
+    ['TS', 3],
+    ['ET', 4],
+    ['NE', 5],
+  ] as const),
+  ...([
+    ['WP', 16],
+    ['AM', 18],
+    ['NW', 29],
+    ['CD', 30],
+    ['PG', 31],
+  ] as const),
+];
+const CR3_FLAGS: readonly Field[] = [
+  ['PCID', 0, 11],
+  ['PDBR', 12, 31],
+];
+const CR4_FLAGS: readonly Field[] = [
+  ...([
+    ['VME', 0],
+    ['PVI', 1],
+    ['TSD', 2],
+    ['DE', 3],
+    ['PSE', 4],
+    ['PAE', 5],
+    ['MCE', 6],
+  ] as const),
+  ...([
+    ['PGE', 7],
+    ['PCE', 8],
+    ['OSFXSR', 9],
+    ['OSXMMEXCPT', 10],
+  ] as const),
+];
+const EFER_FLAGS: readonly Field[] = [
+  ['SCE', 0],
+  ['LME', 8],
+  ['LMA', 10],
+  ['NXE', 11],
+];
+const MXCSR_FLAGS: readonly Field[] = [
   'IE',
   'DE',
   'ZE',
@@ -249,8 +303,15 @@ const MXCSR_FLAGS: readonly (readonly [string, number])[] = [
   'PM',
 ].map((name, bit) => [name, bit] as const);
 
-function flagsType(id: string, flags: readonly (readonly [string, number])[]): string {
-  const fields = flags.map(([name, bit]) => `<field name="${name}" start="${bit}" end="${bit}"/>`);
+/** As QEMU's gdb-xml has them, and gdb prints them; those of MXCSR begin with the lowest. */
+function highestFirst(flags: readonly Field[]): readonly Field[] {
+  return [...flags].reverse();
+}
+
+function flagsType(id: string, flags: readonly Field[]): string {
+  const fields = flags.map(
+    ([name, start, end = start]) => `<field name="${name}" start="${start}" end="${end}"/>`,
+  );
   return `<flags id="${id}" size="4">${fields.join('')}</flags>`;
 }
 
@@ -273,7 +334,14 @@ function featureXml(feature: Register['feature'], name: string, types: string): 
 /** What qXfer:features:read:target.xml returns. */
 export const TARGET_XML: string =
   '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target><architecture>i386</architecture>' +
-  featureXml('core', 'org.gnu.gdb.i386.core', flagsType('i386_eflags', FLAGS)) +
+  featureXml('core', 'org.gnu.gdb.i386.core', flagsType('i386_eflags', highestFirst(FLAGS))) +
   featureXml('sse', 'org.gnu.gdb.i386.sse', VECTOR_TYPES + flagsType('i386_mxcsr', MXCSR_FLAGS)) +
-  featureXml('system', 'org.ambervm.i386.system', '') +
+  featureXml(
+    'system',
+    'org.ambervm.i386.system',
+    flagsType('i386_cr0', highestFirst(CR0_FLAGS)) +
+      flagsType('i386_cr3', highestFirst(CR3_FLAGS)) +
+      flagsType('i386_cr4', highestFirst(CR4_FLAGS)) +
+      flagsType('i386_efer', highestFirst(EFER_FLAGS)),
+  ) +
   '</target>';

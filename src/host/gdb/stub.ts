@@ -32,6 +32,8 @@ export class GdbStub {
   /** gdb asked for no more acknowledgements. */
   isAckless = false;
   #isRunning = false;
+  /** Addresses are of physical memory (`maintenance packet Qqemu.PhyMemMode:1`). */
+  #isPhysical = false;
 
   constructor(options: StubOptions) {
     this.#options = options;
@@ -103,8 +105,9 @@ export class GdbStub {
       case 'z':
         return this.#breakpoint(rest, text[0] === 'Z');
       case 'H':
-      case 'T':
         return OK;
+      case 'T':
+        return rest === '1' ? OK : BAD_ARGUMENT;
       case 'D':
         target.clear();
         target.machine.start();
@@ -137,6 +140,10 @@ export class GdbStub {
     const place = parsePlace(rest);
     if (place === undefined) return BAD_ARGUMENT;
     const bytes = Buffer.alloc(place.length);
+    if (this.#isPhysical) {
+      this.#options.target.machine.memory.read(place.address, bytes);
+      return bytes.toString('hex');
+    }
     return readVirtual(this.#options.target.machine.cpu, place.address, bytes)
       ? bytes.toString('hex')
       : BAD_ADDRESS;
@@ -147,6 +154,10 @@ export class GdbStub {
     if (place === undefined || bytes.length < place.length) return BAD_ARGUMENT;
     if (place.length === 0) return OK;
     const source = bytes.subarray(0, place.length);
+    if (this.#isPhysical) {
+      this.#options.target.machine.memory.write(place.address, source);
+      return OK;
+    }
     return writeVirtual(this.#options.target.machine.cpu, place.address, source) ? OK : BAD_ADDRESS;
   }
 
@@ -181,12 +192,35 @@ export class GdbStub {
     }
     if (text.startsWith('qXfer:features:read:')) return features(text.slice(20));
     if (text.startsWith('qRcmd,')) return this.#monitor(Buffer.from(text.slice(6), 'hex').toString());
+    if (text.toLowerCase().startsWith('qqemu.')) return this.#extension(text);
     if (text === 'qfThreadInfo') return 'm1';
     if (text === 'qsThreadInfo') return 'l';
     if (text === 'qC') return 'QC1';
-    if (text.startsWith('qThreadExtraInfo,')) return Buffer.from('CPU#0').toString('hex');
+    if (text.startsWith('qThreadExtraInfo,')) return Buffer.from('CPU#0 [running]').toString('hex');
     if (text.startsWith('qAttached')) return '1';
     return UNSUPPORTED;
+  }
+
+  /** QEMU's own (gdbstub/gdbstub.c): physical addresses; steps are always without interrupts and timers. */
+  #extension(text: string): string {
+    switch (text) {
+      case 'qqemu.Supported':
+        return 'sstepbits;sstep;PhyMemMode';
+      case 'qqemu.sstepbits':
+        return 'ENABLE=1,NOIRQ=2,NOTIMER=4';
+      case 'qqemu.sstep':
+        return '0x7';
+      case 'Qqemu.sstep=7':
+        return OK;
+      case 'qqemu.PhyMemMode':
+        return this.#isPhysical ? '1' : '0';
+      case 'Qqemu.PhyMemMode:0':
+      case 'Qqemu.PhyMemMode:1':
+        this.#isPhysical = text.endsWith('1');
+        return OK;
+      default:
+        return text.startsWith('Qqemu.') ? BAD_ARGUMENT : UNSUPPORTED;
+    }
   }
 
   /** `monitor …`: a line of our monitor. */
