@@ -223,7 +223,7 @@ export async function exercise(bytes: Buffer, random: Random): Promise<void> {
     () => node.write(at, new Uint8Array(small).fill(9)),
     () => node.writeZeroes(at, small),
     () => node.discard(at, small),
-    () => node.writeCompressed(0, new Uint8Array(Math.min(node.image.clusterSize, size)).fill(4)),
+    () => node.writeCompressed(0, new Uint8Array(Math.min(node.image.clusterSize, node.sizeBytes)).fill(4)),
     () => node.resize(size + 4096),
     () => node.resize(Math.floor(at / 512) * 512),
     () => node.createSnapshot(meta('new')),
