@@ -33,7 +33,14 @@ export class AtOnce {
     return false;
   }
 
-  /** It was, and took so long. */
+  /** Does `read`, which {@link may} allowed. */
+  do(read: () => void): void {
+    const start = performance.now();
+    read();
+    this.took(performance.now() - start);
+  }
+
+  /** One took so long. */
   took(ms: number): void {
     this.#spentMs += ms;
     if (!this.#isArmed) {

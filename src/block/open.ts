@@ -180,7 +180,11 @@ async function openBacking(
   if (above.includes(await realName(path))) fail('corrupt', `'${path}' is in its own backing chain`, path);
   if (above.length >= MAX_CHAIN_DEPTH) fail('limit', `more than ${MAX_CHAIN_DEPTH} images`, above.length + 1);
   const backingFormat = (own === undefined ? undefined : options.backingFormat) ?? format;
-  const backing = await openLayer(path, backingFormat, true, options, above);
+  const backing = await openLayer(path, backingFormat, true, options, above).catch((error: unknown) => {
+    if (!(error instanceof BlockError)) throw error;
+    const context = { ...error.context, section: 'header', field: 'backing_file' };
+    throw new BlockError(error.code, `Could not open backing file: ${error.message}`, context);
+  });
   return chain.length === 0 ? mapChain(backing) : backing;
 }
 

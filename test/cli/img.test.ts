@@ -146,6 +146,104 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     }
   });
 
+  it('--target-image-opts', async () => {
+    samples();
+    for (const place of [ours(), theirs()]) {
+      run('qemu-img', 'create', '-q', '-f', 'qcow2', join(place, 't'), '10M');
+      run('qemu-img', 'create', '-q', '-f', 'qcow2', join(place, 'small'), '1M');
+    }
+    const target = 'driver=qcow2,file.driver=file,file.filename=@t';
+    const opts = ['convert', '--target-image-opts'];
+    await same(...opts, '-n', '@a.qcow2', target);
+    await same('compare', '@a.qcow2', '@t');
+    await same(
+      ...opts,
+      '-n',
+      '--image-opts',
+      'driver=qcow2,file.filename=@a.qcow2',
+      `${target},lazy-refcounts=on`,
+    );
+    await same(...opts, '-n', '--target-is-zero', '@a.qcow2', target);
+    await same(...opts, '@a.qcow2', target);
+    await same(...opts, '-n', '-O', 'qcow2', '@a.qcow2', target);
+    await same(...opts, '-n', '@a.qcow2', '@t');
+    await same(...opts, '-n', '@a.qcow2', 'driver=qcow2,file.filename=@small');
+    expect(qemuCheck(join(ours(), 't'))).toMatchObject({ corruptions: 0, leaks: 0 });
+  });
+
+  it('--object', async () => {
+    samples();
+    await same('info', '--object', 'secret,id=x,data=s', '@a.qcow2');
+    await same('info', '--object', 'bogus,id=x', '@a.qcow2');
+    await same('map', '--object=secret,id=x,data=s', '@a.qcow2');
+  });
+
+  it('a backing file that is missing', async () => {
+    samples();
+    for (const place of [ours(), theirs()]) rmSync(join(place, 'a.qcow2'));
+    await same('info', '@b.qcow2');
+    for (const args of [
+      ['info', '--backing-chain'],
+      ['check'],
+      ['map'],
+      ['snapshot', '-l'],
+      ['snapshot', '-c', 'x'],
+      ['commit'],
+      ['rebase', '-b', ''],
+    ]) {
+      await same(...args, '@b.qcow2');
+    }
+    await same('convert', '-O', 'raw', '@b.qcow2', '@o');
+    await same('compare', '@b.qcow2', '@b.qcow2');
+    await same('rebase', '-u', '-b', '', '@b.qcow2');
+    await same('check', '@b.qcow2');
+  });
+
+  it('options that make no sense', async () => {
+    samples();
+    for (const args of [
+      ['check', '-T', 'bogus', '@a.qcow2'],
+      ['check', '-r', 'all', '-U', '@a.qcow2'],
+      ['check', '-f', 'bogus', '@a.qcow2'],
+      ['compare', '-T', 'bogus', '@a.qcow2', '@a.qcow2'],
+      ['commit', '-b', 'bogus', '@b.qcow2'],
+      ['commit', '-p', '-q', '@b.qcow2'],
+      ['rebase', '-b', '@nope', '-F', 'qcow2', '@b.qcow2'],
+      ['rebase', '-b', '@a.qcow2', '-F', 'bogus', '@b.qcow2'],
+      ['rebase', '-T', 'bogus', '-b', '@a.qcow2', '-F', 'qcow2', '@b.qcow2'],
+      ['rebase', '-f', 'raw', '-b', '@a.qcow2', '-F', 'qcow2', '@b.qcow2'],
+      ['rebase', '-b', '@b.qcow2', '-F', 'qcow2', '@b.qcow2'],
+      ['resize', '--shrink', '@a.qcow2', '1000'],
+      ['resize', '@a.qcow2', '+1000'],
+      ['resize', '--preallocation=full', '--shrink', '@a.qcow2', '3M'],
+      ['resize', '-f', 'qcow2', '@a.qcow2'],
+      ['snapshot', '-c', 'a', '-c', 'b', '@a.qcow2'],
+      ['snapshot', '-U', '-c', 'a', '@a.qcow2'],
+      ['create', '-f', 'raw', '-o', 'preallocation=metadata', '@r2', '1M'],
+      ['create', '-f', 'raw', '@r2', '1000'],
+      ['create', '-f', 'raw', '-o', 'help'],
+      ['create', '-f', 'raw', '-o', 'help', '@r2'],
+    ]) {
+      await same(...args);
+    }
+    for (const args of [
+      ['-C', '-c'],
+      ['-m', '0'],
+      ['-m', '17'],
+      ['--salvage', '-C'],
+      ['-S', '100'],
+      ['-n', '-o', 'cluster_size=4k'],
+      ['--target-is-zero'],
+      ['--bitmaps'],
+      ['-B', '@a.qcow2'],
+      ['-B', '@nope', '-F', 'qcow2'],
+      ['-o', 'size=20M'],
+      ['-p', '-q'],
+    ]) {
+      await same('convert', '-O', 'qcow2', ...args, '@a.qcow2', '@o');
+    }
+  });
+
   it('create', async () => {
     await same('create', '-f', 'qcow2', '@x.qcow2', '10M');
     for (const options of [
@@ -163,6 +261,12 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
       'bogus=1',
       'compat=7',
       'extended_l2=on,cluster_size=4k',
+      'extended_l2=on,preallocation=metadata',
+      'extended_l2=on,preallocation=full',
+      'data_file_raw=on',
+      'compat=v2,lazy_refcounts=on',
+      'compression_type=lz4',
+      'preallocation=bogus',
     ]) {
       const { code } = await same('create', '-f', 'qcow2', '-o', options, '@x.qcow2', '10M');
       if (code !== 0) continue;
@@ -172,6 +276,20 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     await same('create', '-f', 'raw', '@x.raw', '5M');
     await same('create', '-f', 'qcow2', '-b', '@x.raw', '-F', 'raw', '@y.qcow2');
     await same('create', '-f', 'qcow2', '-b', '@x.raw', '@y.qcow2');
+    const over = ['-b', '@x.raw', '-F', 'raw'];
+    await same('create', '-f', 'qcow2', '-o', 'preallocation=metadata', ...over, '@y.qcow2');
+    for (const mode of ['metadata', 'full']) {
+      for (const place of [ours(), theirs()])
+        run('qemu-io', '-f', 'raw', '-c', 'write -P 5 0 5M', join(place, 'x.raw'));
+      await same('create', '-f', 'qcow2', '-o', `extended_l2=on,preallocation=${mode}`, ...over, '@y.qcow2');
+      await same('compare', '-F', 'raw', '@y.qcow2', '@x.raw');
+      await same('check', '@y.qcow2');
+    }
+    for (const size of ['1000', '1', '8E', '16E', '1.5k']) await same('create', '-f', 'qcow2', '@z', size);
+    await same('create', '-f', 'qcow2', '-o', 'cluster_size=512', '@z', '129G');
+    await same('create', '-f', 'qcow2', '-b', '@nope', '-F', 'raw', '@z');
+    await same('create', '-f', 'qcow2', '-u', '-b', '@nope', '-F', 'raw', '@z');
+    await same('create', '-f', 'qcow2', '-b', '', '@z', '1M');
     await same('create', '-f', 'bogus', '@x', '1M');
     await same('create', '@x');
     await same('create');
@@ -237,6 +355,14 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     await same('check', '-f', 'raw', '@r.raw');
     await same('check', '@nope');
     await same('check', '-r', 'bogus', '@a.qcow2');
+    // The corrupt bit goes when nothing is found to be wrong.
+    for (const place of [ours(), theirs()]) {
+      spawnSync('dd', [`of=${join(place, 'a.qcow2')}`, 'bs=1', 'seek=79', 'conv=notrunc'], { input: '\x02' });
+    }
+    await same('info', '@a.qcow2');
+    await same('check', '@a.qcow2');
+    await same('check', '-r', 'all', '@a.qcow2');
+    await same('info', '@a.qcow2');
     // A count of a cluster that nobody uses; then none of one that is used.
     for (const [cluster, count] of [
       [30, 1],
@@ -282,6 +408,13 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     await same('compare', '@e1', '@e2');
     await same('compare', '-s', '@e1', '@e2');
     await same('compare', '@e2', '@a.qcow2');
+    await same('compare', '-s', '@a.qcow2', '@a.qcow2');
+    for (const place of [ours(), theirs()]) {
+      run('cp', join(place, 'e1'), join(place, 'e3'));
+      run('qemu-io', '-c', 'write -P 0 512k 64k', join(place, 'e3'));
+    }
+    await same('compare', '@e1', '@e3');
+    await same('compare', '-s', '@e1', '@e3');
   });
 
   it('snapshot', async () => {
@@ -310,6 +443,11 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     await same('compare', '-F', 'raw', '@a.qcow2', '@one.raw');
     await same('snapshot', '-d', 'one', '@a.qcow2');
     await same('snapshot', '-a', 'nope', '@a.qcow2');
+    await same('snapshot', '-c', 'two', '@a.qcow2');
+    await same('snapshot', '-l', '@a.qcow2');
+    await same('snapshot', '-d', '2', '@a.qcow2');
+    await same('snapshot', '-d', 'two', '@a.qcow2');
+    await same('snapshot', '-l', '@a.qcow2');
     await same('snapshot', '-d', 'nope', '@a.qcow2');
     await same('snapshot', '-l');
     await same('snapshot', '-c', 'a', '-d', 'b', '@a.qcow2');

@@ -132,12 +132,22 @@ function checkOptions(filename: string, options: CreateQcow2Options): Shape {
     bad(message, 'refcount width', refcountBits, '1, 2, 4 … 64');
   }
   if (version === 2) {
-    const needs = (what: string, field: string, given: boolean): void => {
+    const needs = (
+      what: string,
+      field: string,
+      given: boolean,
+      link = 'compatibility level 1.1 and',
+    ): void => {
       if (!given) return;
-      const message = `${what} compatibility level 1.1 or above (use version=v3 or greater)`;
+      const message = `${what} ${link} above (use version=v3 or greater)`;
       bad(message, field, 'version 2', 'version 3');
     };
-    needs('Different refcount widths than 16 bits require', 'refcount width', order !== 4);
+    needs(
+      'Different refcount widths than 16 bits require',
+      'refcount width',
+      order !== 4,
+      'compatibility level 1.1 or',
+    );
     needs('Lazy refcounts only supported with', 'lazy refcounts', options.lazyRefcounts === true);
     needs('Extended L2 entries are only supported with', 'extended L2', options.extendedL2 === true);
     needs('External data files are only supported with', 'data file', options.dataFile !== undefined);
@@ -154,6 +164,11 @@ function checkOptions(filename: string, options: CreateQcow2Options): Shape {
   if (options.dataFileRaw === true && options.dataFile === undefined) {
     bad('data-file-raw requires data-file', 'data-file-raw', 'no data file', 'a data file');
   }
+  const preallocates = options.preallocation !== undefined && options.preallocation !== 'off';
+  if (preallocates && options.backingFile !== undefined && options.extendedL2 !== true) {
+    const message = 'Backing file and preallocation can only be used at the same time if extended_l2 is on';
+    bad(message, 'preallocation', options.preallocation, 'off');
+  }
   if (options.dataFileRaw === true && options.backingFile !== undefined) {
     const message = 'Backing file and data-file-raw cannot be used at the same time';
     bad(message, 'data-file-raw', 'both', 'one of both');
@@ -166,7 +181,7 @@ function checkOptions(filename: string, options: CreateQcow2Options): Shape {
     l2Bits: clusterBits - (options.extendedL2 ? 4 : 3),
   });
   if (l1Entries * 8 > MAX_L1_BYTES || sizeBytes > MAX_HOST_OFFSET) {
-    const message = 'The image size is too large (try using a larger cluster size)';
+    const message = "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
     bad(message, 'size', sizeBytes, `an L1 table of at most ${MAX_L1_BYTES} bytes`);
   }
   if (Buffer.byteLength(options.backingFile ?? '') > MAX_BACKING_NAME_BYTES) {

@@ -1,7 +1,8 @@
 /** Gives every cluster of a new disk its place, so that no later write has to allocate. */
+import type { BlockFile } from '../file.ts';
 import { ownL2 } from './allocate.ts';
 import { unitOf } from './mapping.ts';
-import { putEntry, WHOLE } from './references.ts';
+import { NOTHING, putEntry, WHOLE } from './references.ts';
 import type { Qcow2 } from './qcow2.ts';
 
 const ZERO_BYTES = 1024 * 1024;
@@ -14,7 +15,7 @@ export function preallocate(node: Qcow2, write: boolean): Promise<void> {
 /** The same for what lies behind `start`, of a disk that was just made longer. */
 export async function preallocateFrom(node: Qcow2, start: number, write: boolean): Promise<void> {
   const { image } = node;
-  if (write || start > 0) {
+  if (start > 0) {
     const zeroes = new Uint8Array(ZERO_BYTES);
     for (let at = start; at < node.sizeBytes; at += ZERO_BYTES) {
       await node.write(at, zeroes.subarray(0, Math.min(ZERO_BYTES, node.sizeBytes - at)));
@@ -22,6 +23,7 @@ export async function preallocateFrom(node: Qcow2, start: number, write: boolean
     return;
   }
   const { clusterSize, l2Span } = image;
+  const hasUnits = image.unitsPerCluster > 1;
   for (let first = 0; first < node.sizeBytes; first += l2Span) {
     await image.mutex.run(async () => {
       await image.writeBackIfFull();
@@ -35,9 +37,13 @@ export async function preallocateFrom(node: Qcow2, start: number, write: boolean
           ? { offset: at, count: left, fresh: true }
           : await image.allocate(left);
         // Clusters that were used before (for a shorter refcount table) hold something.
-        if (!room.fresh) await image.file.write(room.offset, new Uint8Array(room.count * clusterSize));
+        const bytes = room.count * clusterSize;
+        // A data file is as long as the disk.
+        const length = image.hasDataFile ? Math.min(bytes, node.sizeBytes - at) : bytes;
+        if (write || !room.fresh) await writeZeroes(image.data, room.offset, length);
         for (let i = 0; i < room.count; i++) {
-          putEntry(image, table, entry + i, room.offset + i * clusterSize, true, WHOLE);
+          // Subclusters have a place, and no more: what is below shows through.
+          putEntry(image, table, entry + i, room.offset + i * clusterSize, true, hasUnits ? NOTHING : WHOLE);
         }
         at += room.count * clusterSize;
       }
@@ -48,4 +54,11 @@ export async function preallocateFrom(node: Qcow2, start: number, write: boolean
   // What lies behind the last write reads zero only if the file is that long.
   if (!image.hasDataFile && (await image.file.size()) < image.fileEnd)
     await image.file.truncate(image.fileEnd);
+}
+
+async function writeZeroes(file: BlockFile, offset: number, length: number): Promise<void> {
+  const zeroes = new Uint8Array(Math.min(length, ZERO_BYTES));
+  for (let at = 0; at < length; at += zeroes.length) {
+    await file.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
+  }
 }

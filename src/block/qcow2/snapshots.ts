@@ -126,6 +126,13 @@ export function createSnapshot(
   });
 }
 
+/** The same beside those of the same tag, as qemu-img does it. */
+export function addSnapshot(image: Qcow2Image, meta: SnapshotMeta): Promise<void> {
+  return exclusively(image, async () => {
+    await editSnapshots(image, { create: { meta } });
+  });
+}
+
 /** The image is held by the caller. Gives the transaction, which is through. */
 export async function editSnapshots(image: Qcow2Image, edit: SnapshotEdit): Promise<Transaction> {
   const { create, remove = [], rename } = edit;
@@ -139,7 +146,7 @@ export async function editSnapshots(image: Qcow2Image, edit: SnapshotEdit): Prom
   if (create !== undefined) {
     checkMeta(image, create.meta);
     const inherited = inheritTables(image, gone);
-    list.push(await addSnapshot(image, transaction, create.meta, create.vmState, inherited));
+    list.push(await newSnapshot(image, transaction, create.meta, create.vmState, inherited));
   }
   for (const one of gone) {
     // With a new snapshot the active disk has nothing alone.
@@ -159,7 +166,7 @@ function withTag(snapshot: Snapshot, tag: string | undefined): Snapshot {
   return tag === undefined ? snapshot : { ...snapshot, tag };
 }
 
-async function addSnapshot(
+async function newSnapshot(
   image: Qcow2Image,
   transaction: Transaction,
   meta: SnapshotMeta,

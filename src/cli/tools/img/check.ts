@@ -1,6 +1,7 @@
 /** `img check`: an independent count of all references; `-r` sets right what is wrong. Exit codes are qemu-img's. */
 import { openImage } from '../../../block/open.ts';
 import { checkImage, type CheckResult } from '../../../block/qcow2/check.ts';
+import { INCOMPAT_CORRUPT, INCOMPAT_DIRTY } from '../../../block/qcow2/header.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
@@ -30,22 +31,27 @@ export async function check(args: readonly string[], out: ToolOutput): Promise<n
     usage(`Unknown option value for -r (expecting 'leaks' or 'all'): ${mode}`);
   }
   const options = {
-    backing: false,
     data: false,
     forceShare: parsed.has('U'),
     ...cacheOption(parsed, 'T'),
     ...(parsed.has('f') ? { format: parsed.options.get('f')! } : {}),
   };
+  if (mode !== undefined && parsed.has('U')) {
+    throw new ImgError(`Could not open '${filename}': force-share=on can only be used with read-only images`);
+  }
   const node = await openFor(out, filename, { ...options, readOnly: true });
   let first: CheckResult;
+  let isMarked = false;
   try {
     if (!(node instanceof Qcow2)) throw new ImgError('This image format does not support checks', NO_CHECK);
     first = await checkImage(node.image);
+    isMarked = (node.image.header.incompatible & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT)) !== 0;
   } finally {
     await node.close();
   }
   for (const line of first.messages) out.error(line);
-  if (mode === undefined || first.corruptions + first.leaks === 0) {
+  // A repair takes away the marks of an image that is found whole, too.
+  if (mode === undefined || (first.corruptions + first.leaks === 0 && !isMarked)) {
     report(filename, first, { leaks: 0, corruptions: 0 }, parsed, output, out);
     return codeOf(first);
   }

@@ -9,7 +9,7 @@ import { emptyImage } from '../../../block/qcow2/resize.ts';
 import { truncateRaw } from '../../../block/raw/truncate.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
-import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
+import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage, wantsProgress } from './img-args.ts';
 
 interface Layer {
   readonly path: string;
@@ -21,6 +21,7 @@ export async function commit(args: readonly string[], out: ToolOutput): Promise<
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');
   const cache = cacheOption(parsed, 't');
+  await checkChain(out, filename, parsed.options.get('f'));
   const top: Layer = { path: filename, format: parsed.options.get('f') };
   const { layers, base } = await findLayers(out, top, parsed.options.get('b'));
   const isDirect = layers.length === 1;
@@ -41,7 +42,7 @@ export async function commit(args: readonly string[], out: ToolOutput): Promise<
     }
     const progress = new Progress(
       out,
-      parsed.has('p'),
+      wantsProgress(parsed),
       sizes.reduce((a, b) => a + b, 0),
     );
     // From below: what lies above overwrites it.
@@ -63,6 +64,12 @@ export async function commit(args: readonly string[], out: ToolOutput): Promise<
   return 0;
 }
 
+/** The whole chain opens: nothing is begun otherwise. */
+async function checkChain(out: ToolOutput, filename: string, format: string | undefined): Promise<void> {
+  const node = await openFor(out, filename, { readOnly: true, ...(format === undefined ? {} : { format }) });
+  await node.close();
+}
+
 /** The images from the top one down to the one above the base. */
 async function findLayers(
   out: ToolOutput,
@@ -79,9 +86,15 @@ async function findLayers(
       throw new ImgError(`Did not find '${wanted}' in the backing chain of '${top.path}'`);
     }
     layers.push(layer);
-    if (wanted === undefined || (await isSame(below.path, wanted))) return { layers, base: below };
+    if (wanted === undefined || (await isMeant(below.path, wanted, layer.path)))
+      return { layers, base: below };
     layer = below;
   }
+}
+
+/** A base is named from here, or as the image above it may name it. */
+async function isMeant(path: string, wanted: string, above: string): Promise<boolean> {
+  return (await isSame(path, wanted)) || (await isSame(path, join(dirname(above), wanted)));
 }
 
 async function isSame(a: string, b: string): Promise<boolean> {

@@ -1,10 +1,10 @@
 /** `img compare`: whether two images hold the same. Exit code 0 the same, 1 different, 2 an error. */
 import type { BlockNode } from '../../../block/block-node.ts';
 import { BlockError } from '../../../block/errors.ts';
-import { chainExtents } from '../../../block/extents.ts';
+import { type ChainExtent, chainExtents } from '../../../block/extents.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
-import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
+import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage, wantsProgress } from './img-args.ts';
 
 const PIECE_BYTES = 2 * 1024 * 1024;
 const TROUBLE = 2;
@@ -18,7 +18,7 @@ export async function compare(args: readonly string[], out: ToolOutput): Promise
   const options = (letter: string) => ({
     readOnly: true,
     forceShare: parsed.has('U'),
-    ...cacheOption(parsed, 'T'),
+    ...cacheOption(parsed, 'T', TROUBLE),
     ...(parsed.has(letter) ? { format: parsed.options.get(letter)! } : {}),
   });
   const say = (text: string): void => {
@@ -34,8 +34,13 @@ export async function compare(args: readonly string[], out: ToolOutput): Promise
         return 1;
       }
     }
-    const progress = new Progress(out, parsed.has('p'), Math.max(a.sizeBytes, b.sizeBytes));
+    const progress = new Progress(out, wantsProgress(parsed), Math.max(a.sizeBytes, b.sizeBytes));
     const at = await firstDifference(a, b, progress);
+    const status = parsed.has('s') ? await firstStatusMismatch(a, b, at ?? a.sizeBytes) : undefined;
+    if (status !== undefined) {
+      say(`Strict mode: Offset ${status} block status mismatch!`);
+      return 1;
+    }
     const common = Math.min(a.sizeBytes, b.sizeBytes);
     if (a.sizeBytes !== b.sizeBytes && (at === undefined || at >= common))
       say('Warning: Image size mismatch!');
@@ -44,7 +49,7 @@ export async function compare(args: readonly string[], out: ToolOutput): Promise
       return 1;
     }
     say('Images are identical.');
-    progress.end();
+    progress.end(false);
     return 0;
   } catch (error) {
     if (error instanceof BlockError) throw new ImgError(`Error while reading: ${error.message}`, 4);
@@ -53,6 +58,25 @@ export async function compare(args: readonly string[], out: ToolOutput): Promise
     await a.close();
     await b?.close();
   }
+}
+
+/** `-s`: where one has data, or zeroes, or a place in the file, or ends, and the other does not; up to `end`. */
+async function firstStatusMismatch(a: BlockNode, b: BlockNode, end: number): Promise<number | undefined> {
+  const size = Math.min(a.sizeBytes, b.sizeBytes);
+  const status = ({ bytes, host, offset, present, zero }: ChainExtent): string =>
+    `${present} ${zero} ${host !== undefined} ${offset + bytes === size}`;
+  const others = chainExtents(b, 0, size);
+  let other = await others.next();
+  for await (const extent of chainExtents(a, 0, size)) {
+    const extentEnd = extent.offset + extent.bytes;
+    for (let at = extent.offset; other.done !== true && at < extentEnd && at <= end; ) {
+      if (status(extent) !== status(other.value)) return at;
+      const otherEnd = other.value.offset + other.value.bytes;
+      at = Math.min(extentEnd, otherEnd);
+      if (at === otherEnd) other = await others.next();
+    }
+  }
+  return undefined;
 }
 
 /** Offset of the sector where they differ; what is behind the shorter one's end counts as zero. */

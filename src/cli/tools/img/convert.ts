@@ -5,11 +5,12 @@ import { supportsSnapshots } from '../../../block/block-node.ts';
 import { copyRanges, type CopyRange, isZero, runsOf } from '../../../block/copy.ts';
 import { BlockError } from '../../../block/errors.ts';
 import { chainExtents } from '../../../block/extents.ts';
+import { readBitmaps } from '../../../block/qcow2/bitmaps.ts';
 import { snapshotView } from '../../../block/qcow2/snapshot-view.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import type { ToolOutput } from '../tool.ts';
-import { createImage } from './create.ts';
-import { withImageOpts } from './image-opts.ts';
+import { createImage, optionHelp, wantsHelp } from './create.ts';
+import { parseSpec, withImageOpts } from './image-opts.ts';
 import {
   cacheOption,
   ImgError,
@@ -18,8 +19,10 @@ import {
   parseImgArgs,
   Progress,
   sizeOption,
+  wantsProgress,
 } from './img-args.ts';
 
+const MAX_SPARSE_BYTES = 16 * 1024 * 1024;
 /** Zeroes shorter than this are written as they are (`-S`). */
 const DEFAULT_SPARSE_BYTES = 4096;
 
@@ -30,31 +33,24 @@ interface Source {
 }
 
 export async function convert(args: readonly string[], out: ToolOutput): Promise<number> {
-  const parsed = withImageOpts(
+  const given = withImageOpts(
     parseImgArgs(args, 'hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:', [
       'image-opts',
+      'target-image-opts',
       'target-is-zero',
+      'bitmaps',
       'salvage',
       'target-format:O=',
     ]),
     ['f'],
     1,
   );
-  const names = [...parsed.names];
-  const target = names.pop();
-  if (target === undefined || names.length === 0) throw new ImgError('Must specify image file name');
-  const format = parsed.options.get('O') ?? 'raw';
-  if (format !== 'raw' && format !== 'qcow2') throw new ImgError(`Unknown file format '${format}'`);
+  if (wantsHelp(given.all('o'))) return optionHelp(given.options.get('O') ?? 'raw', given.names.at(-1), out);
+  const { format, parsed, target } = withTargetOpts(given);
+  const names = parsed.names.slice(0, -1);
   const sparse = sizeOption(parsed, 'S', 'buffer size for sparse output') ?? DEFAULT_SPARSE_BYTES;
-  if (sparse % 512 !== 0) throw new ImgError('Invalid buffer size for sparse output specified.');
   const backing = parsed.options.get('B');
-  if (parsed.has('c') && format === 'raw')
-    throw new ImgError('Compression not supported for this file format');
-  if (names.length > 1 && backing !== undefined) {
-    throw new ImgError(
-      'Having a backing file for the target makes no sense when concatenating multiple input images',
-    );
-  }
+  checkUse(parsed, format, sparse);
   const sources: Source[] = [];
   let output: BlockNode | undefined;
   try {
@@ -62,10 +58,11 @@ export async function convert(args: readonly string[], out: ToolOutput): Promise
     for (const name of names) {
       const node = await openSource(out, name, parsed);
       sources.push({ node, start: total });
+      if (parsed.has('bitmaps')) await refuseBitmaps(node);
       total += node.sizeBytes;
     }
     output = await openTarget(out, target, total, { format, backing, parsed });
-    const progress = new Progress(out, parsed.has('p'), total);
+    const progress = new Progress(out, wantsProgress(parsed), total);
     const isNew = !parsed.has('n');
     for (const source of sources) {
       await copySource(source, output, progress, {
@@ -85,6 +82,62 @@ export async function convert(args: readonly string[], out: ToolOutput): Promise
     for (const { node } of sources) await node.close();
     await output?.close();
   }
+}
+
+/** The name and format of the target, `--target-image-opts` or not; format undefined: it is probed. */
+function withTargetOpts(parsed: Parsed): {
+  readonly format: string | undefined;
+  readonly target: string;
+  readonly parsed: Parsed;
+} {
+  const name = parsed.names.at(-1);
+  if (name === undefined || parsed.names.length < 2) throw new ImgError('Must specify image file name');
+  if (!parsed.has('target-image-opts')) {
+    const format = parsed.options.get('O') ?? 'raw';
+    if (format !== 'raw' && format !== 'qcow2') throw new ImgError(`Unknown file format '${format}'`);
+    return { format, target: name, parsed };
+  }
+  if (!parsed.has('n')) throw new ImgError('--target-image-opts requires use of -n flag');
+  if (parsed.has('O')) throw new ImgError('--image-opts and --format are mutually exclusive');
+  const { filename, format } = parseSpec(name);
+  return { format, target: filename, parsed };
+}
+
+/** Options that contradict each other, in QEMU's order. */
+function checkUse(parsed: Parsed, format: string | undefined, sparse: number): void {
+  const fail = (message: string): never => {
+    throw new ImgError(message);
+  };
+  if (sparse % 512 !== 0 || sparse > MAX_SPARSE_BYTES) {
+    fail(
+      `Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to ${MAX_SPARSE_BYTES}. ` +
+        'Select 0 to disable sparse detection (fully allocates output).',
+    );
+  }
+  const tasks = parsed.options.get('m');
+  if (tasks !== undefined && !(/^\d+$/.test(tasks) && Number(tasks) >= 1 && Number(tasks) <= 16)) {
+    fail('Invalid number of coroutines. Allowed number of coroutines is between 1 and 16');
+  }
+  if (parsed.has('target-is-zero') && !parsed.has('n')) fail('--target-is-zero requires use of -n flag');
+  if (parsed.has('C') && parsed.has('c')) fail('Cannot enable copy offloading when -c is used');
+  if (parsed.has('C') && parsed.has('S')) fail('Cannot enable copy offloading when -S is used');
+  if (parsed.has('C') && parsed.has('salvage')) fail('Cannot use copy offloading in salvaging mode');
+  if (parsed.has('n') && parsed.has('o')) fail('-o has no effect when skipping image creation');
+  if (parsed.has('c') && format === 'raw') fail('Compression not supported for this file format');
+  if (parsed.has('bitmaps') && format === 'raw') fail("Format driver 'raw' does not support bitmaps");
+  if (!parsed.has('B')) return;
+  if (parsed.names.length > 2) {
+    fail('Having a backing file for the target makes no sense when concatenating multiple input images');
+  }
+  if (parsed.has('n')) return;
+  if (format === 'raw') fail("Backing file not supported for file format 'raw'");
+  if (!parsed.has('F')) fail('Use of backing file requires explicit backing format');
+}
+
+/** `--bitmaps`: where there are none, there is nothing to do. */
+async function refuseBitmaps(node: BlockNode): Promise<void> {
+  const bitmaps = node instanceof Qcow2 ? await readBitmaps(node.image) : [];
+  if (bitmaps.length > 0) throw new ImgError(`option '--bitmaps' is not supported: '${bitmaps[0]!.name}'`);
 }
 
 async function openSource(out: ToolOutput, name: string, parsed: Parsed): Promise<BlockNode> {
@@ -109,10 +162,10 @@ async function openTarget(
   out: ToolOutput,
   filename: string,
   sizeBytes: number,
-  how: { readonly format: string; readonly backing: string | undefined; readonly parsed: Parsed },
+  how: { readonly format: string | undefined; readonly backing: string | undefined; readonly parsed: Parsed },
 ): Promise<BlockNode> {
   const { backing, format, parsed } = how;
-  const open = { readOnly: false, format, ...cacheOption(parsed, 't') };
+  const open = { readOnly: false, ...(format === undefined ? {} : { format }), ...cacheOption(parsed, 't') };
   if (parsed.has('n')) {
     const node = await openFor(out, filename, open);
     if (node.sizeBytes >= sizeBytes) return node;
@@ -120,18 +173,17 @@ async function openTarget(
     throw new ImgError('output file is smaller than input file');
   }
   try {
-    const backingFormat = parsed.options.get('F');
-    if (backing !== undefined && backingFormat === undefined) {
-      throw new ImgError('backing format must be specified');
-    }
+    const options = parsed.all('o');
     await createImage(
       {
-        format,
+        format: format ?? 'raw',
         filename,
-        sizeBytes,
-        options: parsed.all('o'),
+        sizeBytes: options.some((text) => /(^|,)size=/.test(text)) ? undefined : sizeBytes,
+        options,
         backingFile: backing,
-        backingFormat,
+        backingFormat: parsed.options.get('F'),
+        // Whether it is there is found out when the target is opened.
+        unsafe: true,
         quiet: true,
       },
       out,
@@ -145,7 +197,10 @@ async function openTarget(
     );
   }
   await access(filename);
-  return openFor(out, filename, open);
+  const node = await openFor(out, filename, open);
+  if (node.sizeBytes >= sizeBytes) return node;
+  await node.close();
+  throw new ImgError('output file is smaller than input file');
 }
 
 interface CopyHow {

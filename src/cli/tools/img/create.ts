@@ -1,5 +1,6 @@
 /** `img create`: a new image. Options and the line that it prints are qemu-img's. */
 import { dirname, isAbsolute, join } from 'node:path';
+import type { BlockNode } from '../../../block/block-node.ts';
 import { BlockError } from '../../../block/errors.ts';
 import { createFile } from '../../../block/file.ts';
 import { openImage } from '../../../block/open.ts';
@@ -41,20 +42,26 @@ const RAW_OPTIONS: Readonly<Record<string, string>> = {
   size: '<size>            - Virtual disk size',
 };
 
+/** What a file takes; a hint for file systems, which Node cannot give. */
+const FILE_OPTIONS: Readonly<Record<string, string>> = {
+  extent_size_hint: '<size> - Extent size hint for the image file, 0 to disable',
+  nocow: '<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)',
+};
+
 export async function create(args: readonly string[], out: ToolOutput): Promise<number> {
   const parsed = parseImgArgs(args, 'F:b:f:ho:qu', ['object=']);
   const { names, options } = parsed;
   const format = options.get('f') ?? 'raw';
   const given = parsed.all('o');
-  if (given.some((text) => text === 'help' || text === '?')) return optionHelp(format, out);
   const [filename, size, ...more] = names;
+  if (wantsHelp(given)) return optionHelp(format, filename, out);
   if (filename === undefined) usage('Expecting image file name');
   if (more.length > 0) usage(`Unexpected argument: ${more[0]}`);
   await createImage(
     {
       format,
       filename,
-      sizeBytes: size === undefined ? undefined : (sizeOf(size) ?? badSize('image size')),
+      sizeBytes: size === undefined ? undefined : (sizeOf(size) ?? badSize('image size', size)),
       options: given,
       backingFile: options.get('b'),
       backingFormat: options.get('F'),
@@ -66,10 +73,22 @@ export async function create(args: readonly string[], out: ToolOutput): Promise<
   return 0;
 }
 
-function optionHelp(format: string, out: ToolOutput): number {
-  const known = knownOptions(format, '');
-  out.line(`Supported ${format} options:`);
-  for (const [name, text] of Object.entries(known)) out.line(`  ${name}=${text}`);
+/** Whether `-o` asks for the list of options. */
+export function wantsHelp(options: readonly string[]): boolean {
+  return options.some((text) => text === 'help' || text === '?');
+}
+
+/** Prints it, with those of the file if there is one; gives the exit code. */
+export function optionHelp(format: string, filename: string | undefined, out: ToolOutput): number {
+  const known = { ...knownOptions(format, ''), ...(filename === undefined ? {} : FILE_OPTIONS) };
+  out.line(filename === undefined ? `Supported ${format} options:` : 'Supported options:');
+  for (const name of Object.keys(known).sort()) {
+    if (format === 'raw' && filename === undefined && name === 'preallocation') continue;
+    out.line(`  ${name}=${known[name]}`);
+  }
+  if (filename !== undefined) return 0;
+  out.line('\nThe protocol level may support further options.');
+  out.line('Specify the target filename to include those options.');
   return 0;
 }
 
@@ -87,13 +106,17 @@ export async function createImage(request: CreateRequest, out: ToolOutput): Prom
   for (const part of request.options.flatMap(splitAtCommas)) {
     const [name = '', ...value] = part.split('=');
     if (name === '') continue;
-    if (!Object.hasOwn(known, name)) throw new ImgError(`${filename}: Invalid parameter '${name}'`);
+    if (!Object.hasOwn(known, name) && !Object.hasOwn(FILE_OPTIONS, name))
+      throw new ImgError(`${filename}: Invalid parameter '${name}'`);
     values.set(name, value.length === 0 ? 'on' : value.join('='));
   }
   if (request.backingFile !== undefined) values.set('backing_file', request.backingFile);
   if (request.backingFormat !== undefined) values.set('backing_fmt', request.backingFormat);
   if (format === 'raw' && values.has('backing_file')) {
     throw new ImgError(`${filename}: Backing file not supported for file format 'raw'`);
+  }
+  if (values.get('backing_file') === '') {
+    throw new ImgError(`${filename}: Expected backing file name, got empty string`);
   }
   try {
     const sizeBytes = await findSize(request, values);
@@ -114,10 +137,10 @@ async function findSize(request: CreateRequest, values: Map<string, string>): Pr
   if (size !== undefined && option !== undefined) {
     throw new ImgError(`${filename}: The image size must be specified only once`);
   }
-  size ??= option === undefined ? undefined : (sizeOf(option) ?? badSize('image size'));
-  if (backing !== undefined && backing !== '' && !(request.unsafe === true && size !== undefined)) {
+  size ??= option === undefined ? undefined : (sizeOf(option) ?? badSize('image size', option));
+  if (backing !== undefined && request.unsafe !== true) {
     const path = isAbsolute(backing) || /^[^/]+:/.test(backing) ? backing : join(dirname(filename), backing);
-    const node = await openImage(path, { readOnly: true, ...(format === undefined ? {} : { format }) });
+    const node = await openBelow(filename, path, format);
     if (format === undefined) {
       await node.close();
       const detected = `Detected format of ${node.format}.`;
@@ -127,7 +150,23 @@ async function findSize(request: CreateRequest, values: Map<string, string>): Pr
     await node.close();
   }
   if (size === undefined) throw new ImgError(`${filename}: Image creation needs a size parameter`);
-  return Math.ceil(size / 512) * 512;
+  return size;
+}
+
+async function openBelow(filename: string, path: string, format: string | undefined): Promise<BlockNode> {
+  try {
+    return await openImage(path, { readOnly: true, ...(format === undefined ? {} : { format }) });
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    const message =
+      error.context.field === 'format' ? error.message.replace(/^Could not open '.*': /, '') : error.message;
+    throw new ImgError(`${filename}: ${message}\nCould not open backing image.`);
+  }
+}
+
+/** Disks are whole sectors. */
+function inSectors(bytes: number): number {
+  return Math.ceil(bytes / 512) * 512;
 }
 
 async function createRaw(
@@ -139,10 +178,15 @@ async function createRaw(
   const preallocation = values.get('preallocation') ?? 'off';
   const shown = preallocation === 'off' ? '' : ` preallocation=${preallocation}`;
   if (quiet !== true) out.line(`Formatting '${filename}', fmt=raw size=${sizeBytes}${shown}`);
+  if (!['off', 'falloc', 'full'].includes(preallocation)) {
+    throw new ImgError(
+      `${filename}: ${preallocation === 'metadata' ? `Unsupported preallocation mode: metadata` : `Parameter 'preallocation' does not accept value '${preallocation}'`}`,
+    );
+  }
   const file = await createFile(filename);
   try {
-    await file.truncate(sizeBytes);
-    if (preallocation === 'full' || preallocation === 'falloc') {
+    await file.truncate(inSectors(sizeBytes));
+    if (preallocation !== 'off') {
       const zeroes = new Uint8Array(1 << 20);
       for (let at = 0; at < sizeBytes; at += zeroes.length) {
         await file.write(at, zeroes.subarray(0, Math.min(zeroes.length, sizeBytes - at)));
@@ -165,11 +209,13 @@ async function createQcow(
     if (value === 'off' || value === 'no' || value === 'false' || value === 'n') return false;
     throw new ImgError(`${filename}: Parameter '${name}' expects 'on' or 'off'`);
   };
+  let wrong: string | undefined;
   const choice = <T extends string>(name: string, allowed: readonly T[]): T => {
     const value = values.get(name) ?? allowed[0]!;
     const found = allowed.find((one) => one === value);
-    if (found !== undefined) return found;
-    throw new ImgError(`${filename}: Parameter '${name}' does not accept value '${value}'`);
+    if (found === undefined)
+      wrong ??= `Parameter '${name.replace('_', '-')}' does not accept value '${value}'`;
+    return found ?? allowed[0]!;
   };
   const compat = values.get('compat');
   const version = compat === '0.10' || compat === 'v2' ? 2 : 3;
@@ -178,7 +224,7 @@ async function createQcow(
   const clusterSize = size === undefined ? 65_536 : (sizeOf(size) ?? 0);
   const dataFile = values.get('data_file');
   const options: CreateQcow2Options = {
-    sizeBytes,
+    sizeBytes: inSectors(sizeBytes),
     clusterSize,
     version,
     refcountBits: Number(values.get('refcount_bits') ?? 16),
@@ -186,10 +232,12 @@ async function createQcow(
     lazyRefcounts: flag('lazy_refcounts'),
     compressionType: choice('compression_type', ['zlib', 'zstd']),
     preallocation: choice('preallocation', ['off', 'metadata', 'falloc', 'full']),
-    ...(dataFile === undefined ? {} : { dataFile, dataFileRaw: flag('data_file_raw') }),
+    ...(dataFile === undefined ? {} : { dataFile }),
+    dataFileRaw: flag('data_file_raw'),
     ...backingOf(values),
   };
-  if (quiet !== true) out.line(formattingLine(filename, options, values));
+  if (quiet !== true) out.line(formattingLine(filename, options, values, sizeBytes));
+  if (wrong !== undefined) throw new ImgError(`${filename}: ${wrong}`);
   if (compat !== undefined && !['0.10', 'v2', '1.1', 'v3'].includes(compat)) {
     throw new ImgError(`${filename}: Parameter 'version' does not accept value '${compat}'`);
   }
@@ -203,7 +251,12 @@ function backingOf(values: Map<string, string>): Pick<CreateQcow2Options, 'backi
   return { backingFile: file, ...(format === undefined ? {} : { backingFormat: format }) };
 }
 
-function formattingLine(filename: string, options: CreateQcow2Options, values: Map<string, string>): string {
+function formattingLine(
+  filename: string,
+  options: CreateQcow2Options,
+  values: Map<string, string>,
+  size: number,
+): string {
   const words = [
     `Formatting '${filename}', fmt=qcow2 cluster_size=${options.clusterSize}`,
     `extended_l2=${options.extendedL2 ? 'on' : 'off'}`,
@@ -213,7 +266,7 @@ function formattingLine(filename: string, options: CreateQcow2Options, values: M
     if (value !== undefined) words.push(`${name}=${value}`);
   };
   put('preallocation');
-  words.push(`compression_type=${options.compressionType}`, `size=${options.sizeBytes}`);
+  words.push(`compression_type=${values.get('compression_type') ?? 'zlib'}`, `size=${size}`);
   for (const name of ['backing_file', 'backing_fmt', 'compat', 'data_file', 'data_file_raw']) put(name);
   words.push(
     `lazy_refcounts=${options.lazyRefcounts ? 'on' : 'off'}`,

@@ -16,7 +16,7 @@ const COMMON_KEYS = [
   'file.locking',
 ];
 
-interface Spec {
+export interface Spec {
   readonly filename: string;
   readonly format: string | undefined;
   readonly forceShare: boolean;
@@ -45,7 +45,8 @@ export function withImageOpts(parsed: Parsed, formats: readonly string[] = ['f']
   return { ...parsed, options, names, has: (name) => options.has(name) };
 }
 
-function parseSpec(text: string): Spec {
+/** One image. */
+export function parseSpec(text: string): Spec {
   const fail = (message: string): never => {
     throw new ImgError(`Could not open '${text}': ${message}`);
   };

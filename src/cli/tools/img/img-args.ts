@@ -29,12 +29,6 @@ export interface Parsed {
   has(name: string): boolean;
 }
 
-/** What qemu-img has and we have not; refused by name. */
-const REFUSED: Readonly<Record<string, string>> = {
-  object: 'a value',
-  'target-image-opts': '',
-};
-
 /**
  * `short`: letters, `:` behind those with a value. `long`: names, `=` behind those with a value; `letter` long names that
  * mean a letter come as `name:letter`.
@@ -45,7 +39,7 @@ export function parseImgArgs(args: readonly string[], short: string, long: reado
   const letters = new Map<string, boolean>();
   for (let i = 0; i < short.length; i++) if (short[i] !== ':') letters.set(short[i]!, short[i + 1] === ':');
   const words = new Map<string, { readonly value: boolean; readonly name: string }>();
-  for (const word of [...long, 'force-share:U']) {
+  for (const word of [...long, 'force-share:U', 'object=']) {
     const [name, letter] = word.replace('=', '').split(':') as [string, string?];
     words.set(name, { value: word.includes('='), name: letter ?? name });
   }
@@ -55,7 +49,6 @@ export function parseImgArgs(args: readonly string[], short: string, long: reado
       names.push(...rest.splice(0));
     } else if (word.startsWith('--')) {
       const [name, ...value] = word.slice(2).split('=') as [string, ...string[]];
-      if (Object.hasOwn(REFUSED, name)) throw new ImgError(`option '--${name}' is not supported`);
       const known = words.get(name) ?? usage(`unrecognized option '--${name}'`);
       if (!known.value) given.push([known.name, '']);
       else if (value.length > 0) given.push([known.name, value.join('=')]);
@@ -75,12 +68,22 @@ export function parseImgArgs(args: readonly string[], short: string, long: reado
     } else names.push(word);
   }
   const options = new Map(given);
-  return {
-    options,
-    names,
-    has: (name) => options.has(name),
-    all: (name) => given.filter(([key]) => key === name).map(([, value]) => value),
-  };
+  const all = (name: string) => given.filter(([key]) => key === name).map(([, value]) => value);
+  for (const text of all('object')) checkObject(text);
+  return { options, names, has: (name) => options.has(name), all };
+}
+
+/** `--object`: a secret changes nothing, as images that need one are refused; others are refused by name. */
+function checkObject(text: string): void {
+  const [first = '', ...rest] = text.split(',');
+  const type = first.replace(/^qom-type=/, '');
+  if (type !== 'secret') throw new ImgError(`Parameter 'qom-type' does not accept value '${type}'`);
+  if (!rest.some((part) => /^id=./.test(part))) throw new ImgError("Parameter 'id' is missing");
+}
+
+/** `-p`, unless `-q` says to be quiet. */
+export function wantsProgress(parsed: Parsed): boolean {
+  return parsed.has('p') && !parsed.has('q');
 }
 
 /** Bytes with qemu-img's suffixes; undefined if it is no size. */
@@ -97,23 +100,27 @@ export function sizeOf(text: string): number | undefined {
 export function sizeOption(parsed: Parsed, name: string, what: string): number | undefined {
   const text = parsed.options.get(name);
   if (text === undefined) return undefined;
-  return sizeOf(text) ?? badSize(what);
+  return sizeOf(text) ?? badSize(what, text);
 }
 
-export function badSize(what: string): never {
+export function badSize(what: string, text: string): never {
+  if (/^[0-9.]+[bBkKmMgGtTpPeE]?$/.test(text)) {
+    throw new ImgError(`Invalid ${what} specified. Must be between 0 and 9223372036854775807.`);
+  }
   throw new ImgError(
     `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\n` +
       'ambervm: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.',
   );
 }
 
-/** `-t`, `-T`: QEMU's names of cache modes. */
-export function cacheOption(parsed: Parsed, name: string): Pick<OpenImageOptions, 'cache'> {
+/** `-t`, `-T` (for what is only read): QEMU's names of cache modes. */
+export function cacheOption(parsed: Parsed, name: 't' | 'T', code = 1): Pick<OpenImageOptions, 'cache'> {
   const mode = parsed.options.get(name);
   if (mode === undefined) return {};
   const known = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] as const;
   const cache = known.find((word) => word === (mode === 'off' ? 'none' : mode));
-  if (cache === undefined) throw new ImgError(`Invalid cache option: ${mode}`);
+  if (cache === undefined)
+    throw new ImgError(`Invalid ${name === 'T' ? 'source ' : ''}cache option: ${mode}`, code);
   return { cache };
 }
 
@@ -124,6 +131,10 @@ export async function openFor(
   options: OpenImageOptions,
   code = 1,
 ): Promise<BlockNode> {
+  const what = `Could not open '${filename}': `;
+  if (options.forceShare === true && options.readOnly !== true) {
+    throw new ImgError(`${what}force-share=on can only be used with read-only images`, code);
+  }
   try {
     return await openImage(filename, {
       ...options,
@@ -133,16 +144,11 @@ export async function openFor(
     });
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    const what = `Could not open '${filename}': `;
-    throw new ImgError(
-      error.message.startsWith(what) && !isBelow(error) ? what + error.message : `${what}${error.message}`,
-      code,
-    );
+    // What the host says QEMU puts behind the name of the file, and that behind the name of the image.
+    const isSaid =
+      error.message.startsWith(what) && ['format', 'protocol'].includes(error.context.field ?? '');
+    throw new ImgError(isSaid ? error.message : what + error.message, code);
   }
-}
-
-function isBelow(error: BlockError): boolean {
-  return error.context.field === 'backing_file';
 }
 
 export type Output = 'human' | 'json';
@@ -171,8 +177,9 @@ export class Progress {
     this.#show(this.#total === 0 ? 100 : Math.min(100, (this.#done / this.#total) * 100));
   }
 
-  end(): void {
-    this.#show(100);
+  /** `isShown`: all of it was done, and is shown to be. */
+  end(isShown = true): void {
+    if (isShown) this.#show(100);
     if (this.#out?.jsonProgress) this.#out.progress(undefined);
     else this.#out?.write('\n');
   }

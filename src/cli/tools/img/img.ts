@@ -39,54 +39,61 @@ export const IMG_TOOL: Tool = {
   help: 'disk images',
   commands: {
     create: command(
-      '[-q] [-f FMT] [-b BACKING_FILE] [-F BACKING_FMT] [-u] [-o OPTIONS] FILENAME [SIZE]',
+      '[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]',
       'a new image; -o help lists options',
       create,
     ),
-    info: command('[-f FMT] [--output=human|json] [--backing-chain] [-U] FILENAME', 'what an image is', info),
+    info: command(
+      '[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename',
+      'what an image is',
+      info,
+    ),
     check: command(
-      '[-q] [-f FMT] [--output=human|json] [-r leaks|all] [-T CACHE] [-U] FILENAME',
+      '[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename',
       'counts all references again; -r sets right what is wrong',
       check,
     ),
     map: command(
-      '[-f FMT] [--start-offset=OFFSET] [--max-length=LEN] [--output=human|json] [-U] FILENAME',
+      '[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename',
       'which range of the disk lies where',
       map,
     ),
     convert: command(
-      '[-U] [-c] [-p] [-q] [-n] [--target-is-zero] [-f FMT] [-t CACHE] [-T CACHE] [-O FMT]\n' +
-        '      [-B BACKING_FILE -F BACKING_FMT] [-o OPTIONS] [-l SNAPSHOT] [-S SPARSE_SIZE] FILENAME [FILENAME2 …] OUTPUT',
+      '[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] [-C] [-c] [-p] [-q] ' +
+        '[-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] ' +
+        '[-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m num_coroutines] [-W] [--salvage] ' +
+        'filename [filename2 [...]] output_filename',
       'copies images into a new one',
       convert,
     ),
     snapshot: command(
-      '[-U] [-q] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILENAME',
+      '[--object objectdef] [--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename',
       'lists, applies, makes, deletes snapshots of the disk',
       snapshot,
     ),
     commit: command(
-      '[-q] [-f FMT] [-t CACHE] [-b BASE] [-d] [-p] FILENAME',
+      '[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] filename',
       'puts what an overlay holds into its backing file',
       commit,
     ),
     rebase: command(
-      '[-q] [-f FMT] [-t CACHE] [-p] [-u] -b BACKING_FILE [-F BACKING_FMT] FILENAME',
+      '[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b backing_file ' +
+        '[-F backing_fmt] filename',
       'another backing file',
       rebase,
     ),
     resize: command(
-      '[-f FMT] [--preallocation=PREALLOC] [-q] [--shrink] FILENAME [+|-]SIZE',
+      '[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size',
       'another size of the disk',
       resize,
     ),
     stream: command(
-      '[-q] [-f FMT] [-t CACHE] [-b BASE] [-p] FILENAME',
-      'takes in what the backing chain holds, down to BASE',
+      '[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-p] filename',
+      'takes in what the backing chain holds, down to the base',
       stream,
     ),
     compare: command(
-      '[-f FMT] [-F FMT] [-T CACHE] [-p] [-q] [-s] [-U] FILENAME1 FILENAME2',
+      '[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2',
       'whether two images hold the same; exit code 0 yes, 1 no, 2 an error',
       compare,
     ),

@@ -12,6 +12,8 @@ export async function info(args: readonly string[], out: ToolOutput): Promise<nu
   const [filename, ...more] = parsed.names;
   if (filename === undefined || more.length > 0) usage('Expecting one image file name');
   const all: Json[] = [];
+  // Nothing is printed of a chain that is not whole.
+  const lines: string[] = [];
   const seen = new Set<string>();
   let next: string | undefined = filename;
   let format = parsed.options.get('f');
@@ -31,14 +33,15 @@ export async function info(args: readonly string[], out: ToolOutput): Promise<nu
       next = parsed.has('backing-chain') ? (facts['full-backing-filename'] as string | undefined) : undefined;
       format = facts['backing-filename-format'] as string | undefined;
       if (output === 'human') {
-        if (all.length > 1) out.line('');
+        if (all.length > 1) lines.push('');
         const snapshots = node instanceof Qcow2 ? node.listSnapshots() : [];
-        for (const line of imageLines(facts, snapshots)) out.line(line);
+        lines.push(...imageLines(facts, snapshots));
       }
     } finally {
       await node.close();
     }
   }
+  for (const line of lines) out.line(line);
   if (output === 'json') out.line(JSON.stringify(parsed.has('backing-chain') ? all : all[0], undefined, 4));
   return 0;
 }

@@ -7,12 +7,13 @@ import { isZero } from '../../../block/copy.ts';
 import { copyRanges } from '../../../block/copy.ts';
 import { dirname, isAbsolute, join } from 'node:path';
 import { BlockError } from '../../../block/errors.ts';
+import { openImage } from '../../../block/open.ts';
 import { Qcow2 } from '../../../block/qcow2/qcow2.ts';
 import { UNALLOCATED } from '../../../block/qcow2/references.ts';
 import { changeBackingFile } from '../../../block/qcow2/rewrite-header.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
-import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
+import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage, wantsProgress } from './img-args.ts';
 
 export async function rebase(args: readonly string[], out: ToolOutput): Promise<number> {
   const parsed = withImageOpts(parseImgArgs(args, 'hf:F:b:upt:T:qU', ['image-opts']));
@@ -23,6 +24,10 @@ export async function rebase(args: readonly string[], out: ToolOutput): Promise<
   if (!unsafe && given === undefined) usage('Must specify backing file (-b) or use unsafe mode (-u)');
   const name = given === '' ? undefined : given;
   const format = parsed.options.get('F');
+  if (format !== undefined && format !== 'raw' && format !== 'qcow2') {
+    throw new ImgError(`Invalid format name: '${format}'`);
+  }
+  cacheOption(parsed, 'T');
   const node = await openFor(out, filename, {
     readOnly: false,
     backing: !unsafe,
@@ -31,8 +36,9 @@ export async function rebase(args: readonly string[], out: ToolOutput): Promise<
   });
   try {
     if (!(node instanceof Qcow2))
-      throw new ImgError(`Image format '${node.format}' does not support rebasing`);
-    if (!unsafe) await moveDifferences(out, node, filename, { name, format, progress: parsed.has('p') });
+      throw new ImgError(`Could not change the backing file to '${given}': Operation not supported`);
+    if (!unsafe)
+      await moveDifferences(out, node, filename, { name, format, progress: wantsProgress(parsed) });
     if (name !== undefined && format === undefined) {
       throw new ImgError(`Could not change the backing file to '${name}': backing format must be specified`);
     }
@@ -56,10 +62,7 @@ async function moveDifferences(
 ): Promise<void> {
   const { format, name } = to;
   const path = name === undefined || isAbsolute(name) ? name : join(dirname(filename), name);
-  const below =
-    path === undefined
-      ? undefined
-      : await openFor(out, path, { readOnly: true, ...(format === undefined ? {} : { format }) });
+  const below = path === undefined ? undefined : await openNew(path, format);
   try {
     const progress = new Progress(out, to.progress, node.sizeBytes);
     async function* holes(): AsyncGenerator<{ offset: number; bytes: number }, void, undefined> {
@@ -77,6 +80,16 @@ async function moveDifferences(
     progress.end();
   } finally {
     await below?.close();
+  }
+}
+
+async function openNew(path: string, format: string | undefined): Promise<BlockNode> {
+  try {
+    return await openImage(path, { readOnly: true, ...(format === undefined ? {} : { format }) });
+  } catch (error) {
+    if (error instanceof BlockError)
+      throw new ImgError(`Could not open new backing file '${path}': ${error.message}`);
+    throw error;
   }
 }
 

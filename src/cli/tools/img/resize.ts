@@ -8,13 +8,14 @@ import { withImageOpts } from './image-opts.ts';
 import { ImgError, openFor, parseImgArgs, sizeOf, usage } from './img-args.ts';
 
 export async function resize(args: readonly string[], out: ToolOutput): Promise<number> {
+  if (args.length < 2) usage('Not enough arguments');
   // A size of the form -5M is no option.
   const minus = args.findIndex((word) => /^-[0-9]/.test(word));
   const size = minus >= 0 ? args[minus]! : args.at(-1);
   const rest = minus >= 0 ? args.filter((_word, i) => i !== minus) : args.slice(0, -1);
   const parsed = withImageOpts(parseImgArgs(rest, 'f:hq', ['image-opts', 'preallocation=', 'shrink']));
   const [filename, ...more] = parsed.names;
-  if (size === undefined || filename === undefined) usage('Not enough arguments');
+  if (size === undefined || filename === undefined) usage('Expecting image file name and size');
   if (more.length > 0) usage('Expecting image file name and size');
   const sign = /^[+-]/.exec(size)?.[0];
   const amount = sizeOf(sign === undefined ? size : size.slice(1));
@@ -34,7 +35,7 @@ export async function resize(args: readonly string[], out: ToolOutput): Promise<
     const old = node.sizeBytes;
     const wanted = sign === '+' ? old + amount : sign === '-' ? old - amount : amount;
     if (wanted <= 0) throw new ImgError('New image size must be positive');
-    const total = Math.ceil(wanted / 512) * 512;
+    const total = node instanceof Qcow2 ? wanted : Math.ceil(wanted / 512) * 512;
     if (total < old && !parsed.has('shrink')) {
       out.error('Use the --shrink option to perform a shrink operation.');
       out.error(
@@ -43,6 +44,8 @@ export async function resize(args: readonly string[], out: ToolOutput): Promise<
       );
       return 1;
     }
+    if (mode !== 'off' && total < old)
+      throw new ImgError('Preallocation can only be used for growing images');
     if (node instanceof Qcow2) {
       await node.resize(total);
       if (mode !== 'off' && total > old) await preallocateFrom(node, old, mode !== 'metadata');

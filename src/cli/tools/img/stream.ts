@@ -13,7 +13,7 @@ import { UNALLOCATED } from '../../../block/qcow2/references.ts';
 import { changeBackingFile } from '../../../block/qcow2/rewrite-header.ts';
 import type { ToolOutput } from '../tool.ts';
 import { withImageOpts } from './image-opts.ts';
-import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage } from './img-args.ts';
+import { cacheOption, ImgError, openFor, parseImgArgs, Progress, usage, wantsProgress } from './img-args.ts';
 
 export async function stream(args: readonly string[], out: ToolOutput): Promise<number> {
   const parsed = withImageOpts(parseImgArgs(args, 'hf:b:pqt:', ['image-opts']));
@@ -28,7 +28,7 @@ export async function stream(args: readonly string[], out: ToolOutput): Promise<
     if (!(node instanceof Qcow2)) throw new ImgError(`Image format '${node.format}' has no backing file`);
     const base = parsed.options.get('b');
     const depth = base === undefined ? Number.POSITIVE_INFINITY : await depthOf(node, base);
-    const progress = new Progress(out, parsed.has('p'), node.sizeBytes);
+    const progress = new Progress(out, wantsProgress(parsed), node.sizeBytes);
     await streamInto(node, depth, (bytes) => progress.add(bytes));
     const above = base === undefined ? undefined : nthBelow(node, depth - 1);
     await changeBackingFile(node.image, {
