@@ -41,7 +41,9 @@ import { INHIBIT_ALL } from './system/attention.ts';
 import { deliver, deliverFault } from './system/interrupts.ts';
 import { init, reset } from './system/reset.ts';
 
-const SOFT_INTERRUPTS = new Set(['int_n', 'int3', 'into', 'int1'].map(coldNumber));
+/** By number of a cold operation: 1 for software interrupts. */
+const SOFT_INTERRUPTS = new Uint8Array(0x10000);
+for (const name of ['int_n', 'int3', 'into', 'int1']) SOFT_INTERRUPTS[coldNumber(name)] = 1;
 
 /** The code TLBs of the general modes. */
 const XTLB_GENERAL = L.XTLB + 2 * L.XTLB_BYTES;
@@ -83,6 +85,7 @@ export class Cpu extends CpuState {
   #taken = 0;
   /** Instruction count at which the JIT looks where the CPU is. */
   #nextSample = 0;
+  #sampleDistance = 0;
   #running = false;
   /** run() is to return before its budget is used up. */
   #returnRequested = false;
@@ -271,13 +274,13 @@ export class Cpu extends CpuState {
     const rec = this.#enter(this.get(L.EIP));
     if (rec !== 0) {
       const toSample = this.#nextSample - this.#executed;
-      if (toSample > 0 && toSample <= this.jit.period) {
+      if (toSample > 0 && toSample <= this.#sampleDistance) {
         this.#runFrom(rec, inhibited ? 1 : Math.min(left, toSample));
         return;
       }
-      this.#nextSample = this.#executed + this.jit.period;
-      this.jit.sample(rec);
-      this.#runFrom(rec, inhibited ? 1 : Math.min(left, this.jit.period));
+      this.#sampleDistance = this.jit.sample(rec);
+      this.#nextSample = this.#executed + this.#sampleDistance;
+      this.#runFrom(rec, inhibited ? 1 : Math.min(left, this.#sampleDistance));
       return;
     }
     this.#executed++; // A fetch that faults counts, so that a fault loop ends the budget.
@@ -606,7 +609,7 @@ export class Cpu extends CpuState {
     }
     if (result !== NEXT) {
       // INTO that is not taken is an instruction like others.
-      if (SOFT_INTERRUPTS.has(number)) this.#softInterrupt = true;
+      if (SOFT_INTERRUPTS[number] === 1) this.#softInterrupt = true;
       return this.#goOn();
     }
     if (

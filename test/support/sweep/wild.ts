@@ -1,7 +1,7 @@
 /**
  * Wild programs: any bytes that a CPU may be given, under a kernel (wild.asm) that mends faults or sends the program elsewhere,
- * so that it never ends. Every linear address leads to some page: absent, read-only, the supervisor's, code that is data that is
- * code. For comparisons of our CPU with itself; flags that Intel leaves undefined are part of them.
+ * so that it never ends. Every linear address leads to some page, of 4 KiB or 4 MiB: absent, read-only, the supervisor's, code that is
+ * data that is code. For comparisons of our CPU with itself; flags that Intel leaves undefined are part of them.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -79,7 +79,7 @@ export function pokeKernel(
   kernel ??= assembleKernel();
   ram.fill(0, 0, KERNEL);
   ram.set(kernel, KERNEL);
-  for (let i = 0; i < 1024; i++) set(PD + i * 4, (TABLES[i === 0 ? 0 : 1 + (i % 3)] ?? 0) | 7);
+  for (let i = 0; i < 1024; i++) set(PD + i * 4, directoryEntry(i, random));
   for (let i = 0; i < 1024; i++) {
     const code = i >= 0x10 && i < 0x18;
     if (i < 0x10) set(TABLES[0] + i * 4, (i << 12) | 3);
@@ -105,6 +105,12 @@ export function pokeKernel(
   [based ? 0 : CODE, program.cs, program.ds, stackOf(program)].forEach((value, i) => {
     set(VARS + 4 + i * 4, value);
   });
+}
+
+/** A table, or 4 MiB from 0 on that the program may only read, or the kernel only has. */
+function directoryEntry(i: number, random: Random): number {
+  if (i > 0 && random.below(6) === 0) return random.pick([0x85, 0x85, 0x83, 0xe5]);
+  return (TABLES[i === 0 ? 0 : 1 + (i % 3)] ?? 0) | 7;
 }
 
 /** An entry for an address far from everything: mostly data, sometimes code, sometimes nothing. */

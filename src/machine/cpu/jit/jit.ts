@@ -17,6 +17,8 @@ const MAX_INVALIDATIONS = 20;
 const DONE = 0xffff;
 /** Looks for code in other pages that belongs to a page's. */
 const REGION_TRIES = 4;
+/** Periods to the next look where the CPU is in a unit: ends of slices cost a twentieth of hot code's time with one. */
+const COVERED_PERIODS = 8;
 
 interface Unit {
   readonly handler: number;
@@ -44,14 +46,14 @@ export interface JitStatistics {
   replaced: number;
   invalidated: number;
   evicted: number;
-  /** Looks at where the CPU is, and how many of them found it in code of a unit. */
+  /** Looks at where the CPU is, and how many of them found it in code of a unit; one after n periods counts n times. */
   samples: number;
   covered: number;
 }
 
 export class Jit {
   enabled = true;
-  /** Instructions between two looks at where the CPU is. */
+  /** Instructions between two looks at where the CPU is, if it is not in a unit. */
   period = 8192;
   /**
    * Looks that must find the CPU in a page before it is compiled for the first time: 0.8 M instructions. With 12, booting and exec
@@ -100,6 +102,8 @@ export class Jit {
   );
   /** The unit under way, and its handler number. */
   #compilation: Compilation | undefined;
+  /** Periods since the last look. */
+  #periods = 1;
   #next: number;
   readonly #free: number[] = [];
 
@@ -120,31 +124,50 @@ export class Jit {
     this.#next = interpreter.unitBase;
   }
 
-  /** A stretch ended at this record: its page is being executed. Compiles when that was seen often enough. */
-  sample(rec: number): void {
+  /**
+   * A stretch ended at this record: its page is being executed. Compiles when that was seen often enough. Returns after how many
+   * instructions to look again: what a look tells counts for all since the last.
+   */
+  sample(rec: number): number {
     if (this.#compilation !== undefined) this.#work(this.sliceMilliseconds);
-    if (!this.enabled || rec < L.RECORDS || this.#c.get(L.MODE) !== L.MODE_F32) return;
-    const position = positionOf(rec);
-    const page = position >> 12;
-    this.#seen[page] = ++this.statistics.samples;
-    if (this.#covered[page]?.[position & 0xfff] === 1) {
-      this.statistics.covered++;
-      const ran = Math.min(this.#ran[page]! + 1, DONE);
-      this.#ran[page] = ran;
-      if (ran >= this.regionPatience && ran < DONE && this.#compilation === undefined) {
-        // Where nothing is found, the code TLB may have been empty.
-        const tries = ++this.#regionTries[page]!;
-        this.#ran[page] = tries < REGION_TRIES ? 0 : DONE;
-        this.#begin(position, this.regionLimits, undefined);
-      }
-      return;
+    const periods = this.#periods;
+    this.#periods = 1;
+    if (this.enabled && rec >= L.RECORDS && this.#c.get(L.MODE) === L.MODE_F32) {
+      if (this.#look(positionOf(rec), periods) && this.#compilation === undefined)
+        this.#periods = COVERED_PERIODS;
     }
-    if (this.#invalidations[page]! > MAX_INVALIDATIONS) return;
-    if (++this.#samples[page]! < this.patience << Math.min(4, this.#compiled[page]!)) return;
-    if (this.#compilation !== undefined) return;
+    return this.#periods * this.period;
+  }
+
+  /** Returns whether the CPU is in a unit. */
+  #look(position: number, periods: number): boolean {
+    const page = position >> 12;
+    this.statistics.samples += periods;
+    this.#seen[page] = this.statistics.samples;
+    if (this.#covered[page]?.[position & 0xfff] === 1) {
+      this.statistics.covered += periods;
+      this.#considerRegion(position, periods);
+      return true;
+    }
+    if (this.#invalidations[page]! > MAX_INVALIDATIONS) return false;
+    this.#samples[page] = Math.min(0xffff, this.#samples[page]! + periods);
+    if (this.#samples[page]! < this.patience << Math.min(4, this.#compiled[page]!)) return false;
+    if (this.#compilation !== undefined) return false;
     this.#compiled[page]!++;
     this.#samples[page] = 0;
     this.#begin(position, PAGE_LIMITS, this.#covered[page]);
+    return false;
+  }
+
+  #considerRegion(position: number, periods: number): void {
+    const page = position >> 12;
+    const ran = Math.min(this.#ran[page]! + periods, DONE);
+    this.#ran[page] = ran;
+    if (ran < this.regionPatience || ran === DONE || this.#compilation !== undefined) return;
+    // Where nothing is found, the code TLB may have been empty.
+    const tries = ++this.#regionTries[page]!;
+    this.#ran[page] = tries < REGION_TRIES ? 0 : DONE;
+    this.#begin(position, this.regionLimits, undefined);
   }
 
   /** Completes the unit under way. */
