@@ -2,7 +2,7 @@
  * What the working set of a snapshot is good for (docs/snapshots.md): a Linux at its shell is loaded lazily into a new machine,
  * with nothing of the image in the host's page cache, and asked a question at once.
  *
- *     node --import tsx bench/snapshot/working-set.ts [--runs=N] [MiB of RAM, default 256]
+ *     node --import tsx bench/snapshot/working-set.ts [--runs=N] [--cache=none] [MiB of RAM, default 256]
  *
  * `none`: no working set, as in a snapshot that was never loaded. `recorded`: with that of an earlier load, its groups where they
  * lie. `together`: saved again after such a load, the groups side by side. `whole`: all of RAM was read before, and time counts
@@ -10,9 +10,10 @@
  * every 10 ms; `fetches` are groups that the guest waited for until it had answered. ms, medians (least–most).
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { CacheMode } from '../../src/block/file.ts';
 import { openImage } from '../../src/block/open.ts';
 import type { Qcow2 } from '../../src/block/qcow2/qcow2.ts';
 import { traceRamFetch } from '../../src/machine/trace.ts';
@@ -38,6 +39,7 @@ interface Times {
 
 const texts = process.argv.slice(2);
 const runs = Number(texts.find((text) => text.startsWith('--runs='))?.slice(7) ?? 7);
+const cache = (texts.find((text) => text.startsWith('--cache='))?.slice(8) ?? 'writeback') as CacheMode;
 const memoryMiB = Number(texts.find((text) => !text.startsWith('--')) ?? 256);
 
 /** Half of RAM is in use. */
@@ -88,7 +90,7 @@ async function measure(
 ): Promise<Times> {
   execFileSync('sync');
   execFileSync('dd', [`if=${image}`, 'iflag=nocache', 'count=0', 'status=none']);
-  await using pc = await Pc.start({ memoryMiB, image });
+  await using pc = await Pc.start({ memoryMiB, image, open: { cache } });
   await delay(300);
   let fetches = 0;
   const untap = traceRamFetch.tap(() => fetches++);
@@ -155,13 +157,17 @@ mkdirSync(join(ROOT, '.cache'), { recursive: true });
 const folder = mkdtempSync(join(process.env['AMBERVM_BENCH_DIR'] ?? join(ROOT, '.cache'), 'working-set-'));
 const image = process.env['AMBERVM_BENCH_IMAGE'] ?? join(folder, 'image.qcow2');
 try {
-  if (process.env['AMBERVM_BENCH_IMAGE'] === undefined) await makeSnapshot(image);
-  process.stdout.write(`load ${loadAverage()}; ${memoryMiB} MiB\n`);
+  // An image given by name is used again.
+  if (!existsSync(image)) await makeSnapshot(image);
+  process.stdout.write(`load ${loadAverage()}; ${memoryMiB} MiB, cache=${cache}\n`);
   const head = ['first instruction', 'first tick', 'answer', 'all RAM', 'fetches'].map((t) => t.padStart(22));
   process.stdout.write(`${'set'.padEnd(10)}${'groups'.padStart(7)}${head.join('')}\n`);
   // Code that has never run, and the recording.
   await measure(image, 'shell');
-  await measure(image, 'shell', (pc) => pc.machine.savevm('together', { incremental: false }));
+  await measure(image, 'shell', async (pc) => {
+    await pc.machine.delvm('together');
+    await pc.machine.savevm('together', { incremental: false });
+  });
   const found: Record<'none' | 'recorded' | 'together' | 'whole', Times[]> = {
     none: [],
     recorded: [],
