@@ -14,29 +14,13 @@ import { HandlerIndex } from './handler-index.ts';
 import type { Watchpoint } from './host-breakpoints.ts';
 import { Jit } from './jit/jit.ts';
 import * as L from './layout.ts';
-import {
-  checkAlignment,
-  dropWriteTags,
-  hostForRead,
-  hostForWrite,
-  noteWatched,
-  probeRead,
-  probeWrite,
-  readLinear16,
-  readLinear32,
-  readLinear8,
-  walkAndFill,
-  walkForRead,
-  writeLinear16,
-  writeLinear32,
-  writeLinear8,
-} from './linear.ts';
+import { dropWriteTags } from './linear.ts';
 import { flushTlb, noteLocal } from './mode.ts';
-import { segmentCheck } from './operands.ts';
-import { translate, translation, tryTranslate } from './paging.ts';
+import { isUser, MemoryOperands } from './memory-operands.ts';
+import { translation, tryTranslate } from './paging.ts';
 import { RecordPool } from './records.ts';
 import { REQUEST_HARD, REQUEST_INIT, REQUEST_NMI } from './requests.ts';
-import { debugActive, debugCodeMatch, debugDataMatch, deliverDebugTrap } from './system/debug.ts';
+import { debugActive, debugCodeMatch, deliverDebugTrap } from './system/debug.ts';
 import { INHIBIT_ALL } from './system/attention.ts';
 import { deliver, deliverFault } from './system/interrupts.ts';
 import { init, reset } from './system/reset.ts';
@@ -539,7 +523,7 @@ export class Cpu extends CpuState {
     const next = (this.get(L.PAGELIN) + 0x1000) | 0;
     const slot = this.get(L.XTLBBASE) + ((next >>> 12) & (L.XTLB_ENTRIES - 1)) * 8;
     if (this.get(slot) === next) return this.get(slot + 4);
-    const records = this.#codePage(next, this.#user(), this.get(L.CURREC));
+    const records = this.#codePage(next, isUser(this), this.get(L.CURREC));
     if (records === 0) this.set(L.EIP, this.#eipOf(this.get(L.CURREC)));
     return records;
   }
@@ -654,134 +638,14 @@ export class Cpu extends CpuState {
     return rec;
   }
 
-  #user(): number {
-    return this.get(L.TLBBASE) === L.TLB_SUPER ? 0 : 1;
-  }
-
-  /** Where an operand can be read: its place in memory, or BOUNCE with a copy; 0: fault. */
-  #read(linear: number, bits: number): number {
-    const user = this.#user();
-    const host = hostForRead(this, linear, bits >> 3, user);
-    if (host > 0) return host;
-    if (host < 0) {
-      this.#faultExit();
-      return 0;
-    }
-    try {
-      checkAlignment(this, linear, bits / 8);
-      if ((linear & 0xfff) + bits / 8 <= 0x1000) {
-        const physical = walkForRead(this, linear, bits / 8, user);
-        const entry = this.mem.pageMap[physical >>> 12]!;
-        if ((entry & PAGE_READ) !== 0) return ((entry & ~0xfff) >>> 0) + (physical & 0xfff) || 0;
-      }
-      if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
-      else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
-      else {
-        if (bits > 32) probeRead(this, linear, bits / 8, user);
-        for (let i = 0; i < bits / 8; i += 4) {
-          this.set(L.BOUNCE + i, readLinear32(this, (linear + i) | 0, user));
-        }
-      }
-      return L.BOUNCE;
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      this.#faultExit();
-      return 0;
-    }
-  }
-
-  /** 0 done, 1 fault. 64 and 128 bits are in BOUNCE. */
-  #write(linear: number, bits: number, value: number): number {
-    const host = hostForWrite(this, linear, bits >> 3, this.#user());
-    if (host > 0) {
-      if (bits === 32) this.view.setInt32(host, value, true);
-      else if (bits === 8) this.u8[host] = value;
-      else if (bits === 16) this.view.setInt16(host, value, true);
-      else this.u8.copyWithin(host, L.BOUNCE, L.BOUNCE + (bits >> 3));
-      return 0;
-    }
-    if (host < 0) {
-      this.#faultExit();
-      return 1;
-    }
-    try {
-      checkAlignment(this, linear, bits / 8);
-      if (bits > 32) {
-        probeWrite(this, linear, bits / 8, this.#user());
-        for (let i = 0; i < bits / 8; i += 4) {
-          writeLinear32(this, (linear + i) | 0, this.get(L.BOUNCE + i), this.#user());
-        }
-      } else if (bits === 8) writeLinear8(this, linear, value, this.#user());
-      else if (bits === 16) writeLinear16(this, linear, value, this.#user());
-      else writeLinear32(this, linear, value, this.#user());
-      return 0;
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      this.#faultExit();
-      return 1;
-    }
-  }
-
-  /** Like read, and writing there will not fault. BOUNCE: commit() must follow. */
-  #modify(linear: number, bits: number): number {
-    const user = this.#user();
-    const bytes = bits / 8;
-    const host = hostForWrite(this, linear, bytes, user);
-    if (host > 0) return host;
-    if (host < 0) {
-      this.#faultExit();
-      return 0;
-    }
-    try {
-      checkAlignment(this, linear, bytes);
-      const physical = translate(this, linear, 1, user);
-      if ((linear & 0xfff) + bytes <= 0x1000) {
-        const entry = this.mem.pageMap[physical >>> 12]!;
-        if ((entry & 3) === 3) {
-          const address = ((entry & ~0xfff) >>> 0) + (physical & 0xfff);
-          this.mem.noteWrite(address, bytes);
-          if (debugActive(this)) debugDataMatch(this, linear, bytes, true);
-          if (this.breakpoints.dataArmed) noteWatched(this, linear, bytes, true);
-          if (translation.writable) walkAndFill(this, linear, 1, user);
-          return address;
-        }
-      } else translate(this, (linear + bytes - 1) & ~0xfff, 1, user);
-      if (bits === 8) this.u8[L.BOUNCE] = readLinear8(this, linear, user);
-      else if (bits === 16) this.u16[L.BOUNCE >> 1] = readLinear16(this, linear, user);
-      else this.set(L.BOUNCE, readLinear32(this, linear, user));
-      return L.BOUNCE;
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      this.#faultExit();
-      return 0;
-    }
-  }
-
-  #commit(linear: number, bits: number): number {
-    const value =
-      bits === 8 ? this.u8[L.BOUNCE]! : bits === 16 ? this.u16[L.BOUNCE >> 1]! : this.get(L.BOUNCE);
-    return this.#write(linear, bits, value);
-  }
-
-  #segment(segmentAddress: number, offset: number, sizeAndWrite: number): number {
-    try {
-      const seg = (segmentAddress - L.SEGS) / L.SEG_STRIDE;
-      segmentCheck(this, seg, offset >>> 0, (sizeAndWrite & 0xff) / 8, (sizeAndWrite & 0x100) !== 0);
-      return 0;
-    } catch (error) {
-      if (error !== FAULT) throw error;
-      this.#faultExit();
-      return 1;
-    }
-  }
-
   #imports(): Record<string, (...args: number[]) => number> {
+    const operands = new MemoryOperands(this, () => this.#faultExit());
     return {
-      read: (linear, bits) => this.#read(linear!, bits!) | 0,
-      write: (linear, bits, value) => this.#write(linear!, bits!, value!),
-      modify: (linear, bits) => this.#modify(linear!, bits!) | 0,
-      commit: (linear, bits) => this.#commit(linear!, bits!),
-      segment: (segment, offset, size) => this.#segment(segment!, offset!, size!),
+      read: (linear, bits) => operands.read(linear!, bits!) | 0,
+      write: (linear, bits, value) => operands.write(linear!, bits!, value!),
+      modify: (linear, bits) => operands.modify(linear!, bits!) | 0,
+      commit: (linear, bits) => operands.commit(linear!, bits!),
+      segment: (segment, offset, size) => operands.segment(segment!, offset!, size!),
       raise: (vector, error) => {
         this.faultVector = vector!;
         this.faultError = error!;
