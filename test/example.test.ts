@@ -32,6 +32,17 @@ test.skipIf(!isBuilt)(
     await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts'], {
       cwd: project,
     });
+    // Declarations stand by themselves: no `dom`, none of the libraries unchecked.
+    const names = ['ambervm', 'ambervm/testing', 'ambervm/qcow2'];
+    writeFileSync(join(project, 'types.ts'), names.map((name) => `export * from '${name}';\n`).join(''));
+    const options =
+      '--noEmit --strict --target es2023 --lib es2023,esnext.disposable --module nodenext --types node';
+    const roots = ['--typeRoots', join(ROOT, 'node_modules/@types')];
+    const tsc = [join(ROOT, 'node_modules/typescript/bin/tsc'), ...options.split(' '), ...roots, 'types.ts'];
+    const { stdout: complaints } = await run(process.execPath, tsc, { cwd: project }).catch(
+      (error: { stdout: string }) => error,
+    );
+    expect(complaints.split('\n').filter((line) => line.includes('ambervm'))).toEqual([]);
     // Not as a part of the run that this test belongs to.
     const kept = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')),

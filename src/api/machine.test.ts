@@ -113,6 +113,16 @@ describe('hands and eyes', () => {
 });
 
 describe('options', () => {
+  test('a mistyped one is refused, as is an address that is none; errors have codes', async () => {
+    await expect(Machine.create({ hdx: 'a' } as MachineOptions)).rejects.toMatchObject({ code: 'argument' });
+    await expect(Machine.create({ memory: 'x' })).rejects.toMatchObject({ code: 'usage' });
+    await expect(Machine.create({ bios: '/nope' })).rejects.toMatchObject({ code: 'firmware' });
+    await using vm = await Machine.create({ memory: '2M', bios: 'amberbios.bin' });
+    for (const address of [-1, 2 ** 32, Number.NaN]) {
+      expect(() => vm.memory.read(address, 4)).toThrow(/is not an address/);
+    }
+  });
+
   test('become the command line that says the same', () => {
     const options = {
       memory: 64 << 20,

@@ -16,8 +16,12 @@ export class GuestMemory {
     return this.#core.options.ramBytes;
   }
 
-  /** Bytes at a guest-physical address; devices' memory is read as the CPU reads it. */
+  /**
+   * Bytes at a guest-physical address; devices' memory is read as the CPU reads it. MachineError 'argument': not an address of
+   * 32 bits.
+   */
   read(address: number, length: number): Uint8Array {
+    checkAddress(address);
     const bytes = new Uint8Array(length);
     this.#core.memory.read(address, bytes);
     return bytes;
@@ -25,6 +29,7 @@ export class GuestMemory {
 
   /** Writes as DMA does. */
   write(address: number, bytes: Uint8Array): void {
+    checkAddress(address);
     this.#core.memory.write(address, bytes);
   }
 
@@ -34,4 +39,9 @@ export class GuestMemory {
     if (readVirtual(this.#core.cpu, address, bytes)) return bytes;
     throw new MachineError('argument', `nothing is mapped at 0x${address.toString(16)}`);
   }
+}
+
+function checkAddress(address: number): void {
+  if (Number.isInteger(address) && address >= 0 && address < 2 ** 32) return;
+  throw new MachineError('argument', `${address} is not an address of 32 bits`);
 }

@@ -102,8 +102,29 @@ const IMAGES = [
   'bios',
 ] as const;
 
+/** All there are: a name that is missing here does not compile. */
+const OPTIONS: Readonly<Record<keyof MachineOptions, true>> = {
+  ...(Object.fromEntries(IMAGES.map((name) => [name, true])) as Record<(typeof IMAGES)[number], true>),
+  memory: true,
+  cpu: true,
+  drives: true,
+  boot: true,
+  vga: true,
+  serialPorts: true,
+  snapshot: true,
+  icount: true,
+  date: true,
+  noReboot: true,
+  loadvm: true,
+  args: true,
+  notice: true,
+};
+
 /** The options as a command line. */
 export function toArguments(options: MachineOptions): string[] {
+  // Without TypeScript a mistyped name would pass in silence.
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
+  if (unknown !== undefined) throw new MachineError('argument', `there is no option '${unknown}'`);
   const { memory, cpu, drives = [], boot, vga, snapshot, icount, date, noReboot, args = [] } = options;
   const list: string[] = [];
   if (memory !== undefined)

@@ -51,7 +51,9 @@ export interface FirmwareOptions {
 }
 
 /** `message` is QEMU's. */
-export class FirmwareError extends Error {}
+export class FirmwareError extends Error {
+  readonly code = 'firmware';
+}
 
 export async function findFirmware(options: FirmwareOptions = {}): Promise<Firmware> {
   const { bios, dirs = [] } = options;

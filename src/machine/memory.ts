@@ -5,6 +5,7 @@
  * lies and what may be done directly; `guard` says for each page of the WebAssembly.Memory who wants to hear of writes.
  * Fast paths (generated code, TLBs) only ever write to pages whose guard is 0.
  */
+import type { WasmMemory } from './wasm-types.ts';
 import type { AddressSpace, DmaMemory, IoRegion } from './device.ts';
 
 export const PAGE_BYTES = 4096;
@@ -50,7 +51,7 @@ interface RomWindow {
 }
 
 export class PhysicalMemory implements AddressSpace, DmaMemory {
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   readonly u8: Uint8Array;
   readonly u16: Uint16Array;
   readonly i32: Int32Array;
@@ -74,7 +75,7 @@ export class PhysicalMemory implements AddressSpace, DmaMemory {
   readonly #pam = new Uint8Array(64).fill(PAM_ROM);
 
   /** `ramAddress`, `ramBytes`: where guest RAM lies in `memory`; multiples of 4096, at most 3.5 GiB. */
-  constructor(memory: WebAssembly.Memory, ramAddress: number, ramBytes: number) {
+  constructor(memory: WasmMemory, ramAddress: number, ramBytes: number) {
     this.memory = memory;
     this.u8 = new Uint8Array(memory.buffer);
     this.u16 = new Uint16Array(memory.buffer);

@@ -3,6 +3,7 @@
  * some of those that it leads to in others; its block beginnings become entries: their records name the unit as handler and keep
  * their own handler behind it.
  */
+import type { WasmTable } from '../../wasm-types.ts';
 import type { CpuState } from '../cpu-state.ts';
 import { FIXED_HANDLERS, type Handler, type InterpreterModule, MAX_UNITS } from '../generate/interpreter.ts';
 import * as L from '../layout.ts';
@@ -80,7 +81,7 @@ export class Jit {
     covered: 0,
   };
   readonly #c: CpuState;
-  readonly #table: WebAssembly.Table;
+  readonly #table: WasmTable;
   readonly #interpreter: InterpreterModule;
   readonly #imports: Record<string, Record<string, unknown>>;
   readonly #memoryPages: number;
@@ -110,7 +111,7 @@ export class Jit {
   constructor(
     c: CpuState,
     interpreter: InterpreterModule,
-    table: WebAssembly.Table,
+    table: WasmTable,
     shared: Readonly<Record<string, unknown>>,
     now: () => number,
   ) {
