@@ -525,6 +525,22 @@ describe.skipIf(!hasQemuImg)('img as qemu-img', () => {
     holds();
   });
 
+  it('a raw data file', async () => {
+    samples();
+    for (const place of [ours(), theirs()]) {
+      const image = join(place, 'd.qcow2');
+      const options = `data_file=${join(place, 'd')},data_file_raw=on`;
+      run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, image, '1M');
+    }
+    await same('check', '@d.qcow2');
+    await same('rebase', '-u', '-F', 'qcow2', '-b', '@a.qcow2', '@d.qcow2');
+    await same('info', '@d.qcow2');
+    await same('rebase', '-u', '-b', '', '@d.qcow2');
+    await same('resize', '@d.qcow2', '3M');
+    await same('check', '@d.qcow2');
+    await same('snapshot', '-a', 'nope', '@d.qcow2');
+  });
+
   it('convert', async () => {
     samples();
     const converted = async (...args: string[]): Promise<void> => {

@@ -6,7 +6,7 @@ import { BlockError } from '../errors.ts';
 import { entryOffset } from './be64.ts';
 import { forEachBitmapRange } from './bitmaps.ts';
 import type { Qcow2Image } from './image.ts';
-import { COMPRESSED, forEachReference, hostOffset, kindOf, unitMasks } from './references.ts';
+import { COMPRESSED, forEachReference, hostOffset, isCopied, kindOf, unitMasks } from './references.ts';
 import { ReferenceCounts } from './reference-counts.ts';
 import { readSnapshotL1 } from './snapshots.ts';
 
@@ -127,7 +127,8 @@ function addLayout(image: Qcow2Image, table: Buffer, layout: Layout): void {
       continue;
     }
     const host = hostOffset(image, table, entry);
-    if (host === 0) continue;
+    // In a data file a cluster may well lie at its start.
+    if (host === 0 && !(image.hasDataFile && isCopied(image, table, entry))) continue;
     layout.allocated++;
     if (next !== 0 && host !== next) layout.fragmented++;
     next = host + image.clusterSize;

@@ -12,10 +12,10 @@ export function preallocate(node: Qcow2, write: boolean): Promise<void> {
   return preallocateFrom(node, 0, write);
 }
 
-/** The same for what lies behind `start`, of a disk that was just made longer. */
+/** The same for what lies behind `start`, of a disk that was just made longer: that reads zero, whatever is below. */
 export async function preallocateFrom(node: Qcow2, start: number, write: boolean): Promise<void> {
   const { image } = node;
-  if (start > 0) {
+  if (start > 0 && (write || !image.hasDataFile)) {
     const zeroes = new Uint8Array(ZERO_BYTES);
     for (let at = start; at < node.sizeBytes; at += ZERO_BYTES) {
       await node.write(at, zeroes.subarray(0, Math.min(ZERO_BYTES, node.sizeBytes - at)));
@@ -23,14 +23,16 @@ export async function preallocateFrom(node: Qcow2, start: number, write: boolean
     return;
   }
   const { clusterSize, l2Span } = image;
-  const hasUnits = image.unitsPerCluster > 1;
-  for (let first = 0; first < node.sizeBytes; first += l2Span) {
+  // Subclusters have a place, and no more: what is below shows through. Nothing is below a raw data file.
+  const masks = image.unitsPerCluster > 1 && !image.isRawData ? NOTHING : WHOLE;
+  const from = Math.ceil(start / clusterSize) * clusterSize;
+  for (let first = Math.floor(from / l2Span) * l2Span; first < node.sizeBytes; first += l2Span) {
     await image.mutex.run(async () => {
       await image.writeBackIfFull();
       const l2 = await ownL2(image, first / l2Span);
       const table = await image.l2Cache.get(l2);
       const end = Math.min(first + l2Span, node.sizeBytes);
-      for (let at = first; at < end; ) {
+      for (let at = Math.max(first, from); at < end; ) {
         const entry = Math.floor(unitOf(image, at) / image.unitsPerCluster);
         const left = Math.ceil((end - at) / clusterSize);
         const room = image.hasDataFile
@@ -42,8 +44,7 @@ export async function preallocateFrom(node: Qcow2, start: number, write: boolean
         const length = image.hasDataFile ? Math.min(bytes, node.sizeBytes - at) : bytes;
         if (write || !room.fresh) await writeZeroes(image.data, room.offset, length);
         for (let i = 0; i < room.count; i++) {
-          // Subclusters have a place, and no more: what is below shows through.
-          putEntry(image, table, entry + i, room.offset + i * clusterSize, true, hasUnits ? NOTHING : WHOLE);
+          putEntry(image, table, entry + i, room.offset + i * clusterSize, true, masks);
         }
         at += room.count * clusterSize;
       }

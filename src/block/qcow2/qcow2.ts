@@ -35,6 +35,7 @@ import { holdImage, Qcow2Instant } from './hold.ts';
 import { Qcow2Image } from './image.ts';
 import { DEFAULT_CACHE_BYTES, MAX_CLUSTER_BITS } from './limits.ts';
 import { coverageOf, type DiskExtent, extentsOf, readRange } from './mapping.ts';
+import { preallocateFrom } from './preallocate.ts';
 import { repair } from './repair.ts';
 import { resizeImage } from './resize.ts';
 import { parseSnapshots, type Snapshot } from './snapshot-table.ts';
@@ -309,7 +310,10 @@ export class Qcow2 implements Layer, Snapshotting {
   async resize(sizeBytes: number): Promise<void> {
     this.#assertOpen();
     await this.#firstTime();
+    const old = this.sizeBytes;
     await resizeImage(this.image, sizeBytes, this.backing);
+    // As QEMU does: programs that look at the tables alone see a raw data file as allocated.
+    if (sizeBytes > old && this.image.isRawData) await preallocateFrom(this, old, false);
   }
 
   /** A request that changes the disk. */

@@ -18,6 +18,19 @@ export interface BackingName {
 export function changeBackingFile(image: Qcow2Image, { file, format }: BackingName): Promise<void> {
   return exclusively(image, async () => {
     const { clusterSize, header } = image;
+    if (file !== undefined && image.isRawData) {
+      throw new BlockError(
+        'unsupported',
+        `Could not change the backing file to '${file}': Invalid argument`,
+        {
+          file: image.filename,
+          section: 'header',
+          field: 'backing_file',
+          found: file,
+          expected: 'none: the data file alone is the disk',
+        },
+      );
+    }
     const name = Buffer.from(file ?? '', 'utf8');
     const kept = header.extensions.filter(({ type }) => type !== EXT_BACKING_FORMAT);
     const extensions: HeaderExtension[] =

@@ -51,6 +51,9 @@ export async function snapshot(args: readonly string[], out: ToolOutput): Promis
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     if (error.code === 'unsupported') throw unsupported(action, tag);
+    if (action === 'a' && node instanceof Qcow2 && node.image.hasDataFile) {
+      throw new ImgError(wordsOf(action, tag, 'Failed to load snapshot: Operation not supported'));
+    }
     const isMissing = action === 'a' && error.code === 'not-found';
     throw new ImgError(
       wordsOf(action, tag, isMissing ? 'Failed to load snapshot: No such file or directory' : error.message),
