@@ -7,10 +7,10 @@ export interface Line {
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
-const WIDTH = 640;
+const WIDTH = 700;
 const HEIGHT = 400;
 const LEFT = 70;
-const RIGHT = 150;
+const RIGHT = 210;
 const TOP = 40;
 const BOTTOM = 50;
 

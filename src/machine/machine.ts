@@ -217,16 +217,25 @@ export class Machine {
 
   // ---- running
 
-  /** Starts or continues. */
+  /** Starts or continues; during a savevm or loadvm, when that has ended. */
   start(): void {
+    const { standing } = this.#saving;
+    if (standing !== undefined) {
+      void standing.then(() => {
+        if (this.state !== 'internal-error') this.start();
+      });
+      return;
+    }
     // A suspended guest goes on when something wakes it, as in QEMU.
     if (this.running || this.state === 'suspended') return;
     this.#loop.change('running');
     this.#loop.ensure();
   }
 
-  /** Stops at the next instruction boundary. */
+  /** Stops at the next instruction boundary; during a savevm or loadvm, when that has ended. */
   async pause(): Promise<void> {
+    const { standing } = this.#saving;
+    if (standing !== undefined) await standing;
     if (!this.running) return;
     await this.#loop.halt();
     if (this.running) this.#loop.change('paused');

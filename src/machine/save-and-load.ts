@@ -106,6 +106,7 @@ export class SaveAndLoad {
   #ramFailure: MigrationError | undefined;
   #freshlyLoaded = false;
   #savedState: RunState = 'prelaunch';
+  #standing: Promise<void> | undefined;
 
   constructor(owner: SaveAndLoadOwner) {
     this.#owner = owner;
@@ -128,6 +129,10 @@ export class SaveAndLoad {
   /** What the guest waits for: room for copies of pages that a background save has still to write. */
   get gate(): Promise<void> | undefined {
     return this.#background?.room;
+  }
+  /** The end of the stop that a savevm, loadvm or delvm needs, while there is one: until then nobody starts the guest. */
+  get standing(): Promise<void> | undefined {
+    return this.#standing;
   }
   /** What stands still is behind what was asked for so far. */
   get settled(): Promise<unknown> {
@@ -196,6 +201,10 @@ export class SaveAndLoad {
     const after = loop.state === 'running' || loop.state === before ? before : loop.state;
     this.#savedState = after === 'internal-error' || after === 'debug' ? 'paused' : after;
     loop.become(state);
+    let end: () => void = () => {};
+    this.#standing = new Promise((resolve) => {
+      end = resolve;
+    });
     if (isTold && after === 'running') onFrozen(true);
     try {
       return await action();
@@ -209,6 +218,8 @@ export class SaveAndLoad {
         loop.ensure();
         if (isTold) onFrozen(false);
       } else if (loop.state === 'suspended') loop.ensure();
+      this.#standing = undefined;
+      end();
     }
   }
 

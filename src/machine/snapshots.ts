@@ -14,6 +14,7 @@ import {
   putGroup,
   type RamBase,
   stageGroups,
+  zeroBase,
 } from '../migration/lazy-load.ts';
 import { LazyRam } from '../migration/lazy-ram.ts';
 import {
@@ -133,11 +134,15 @@ export class Snapshots {
   }
 
   #hostOptions(): SaveVmStateOptions {
+    return { ...this.#common(), ...(this.#workingSet ? { workingSet: this.#workingSet } : {}) };
+  }
+
+  /** What saves and loads alike use of the host. */
+  #common(): Pick<SaveVmStateOptions, 'crc32' | 'isZero' | 'allocate' | 'release'> {
     const { crc32, allocate, release } = this.#o.host;
     return {
       ...(crc32 ? { crc32 } : {}),
       isZero: this.isZero,
-      ...(this.#workingSet ? { workingSet: this.#workingSet } : {}),
       ...(allocate ? { allocate } : {}),
       ...(release ? { release } : {}),
     };
@@ -259,14 +264,7 @@ export class Snapshots {
     lazy: boolean,
     options: LoadVmStateOptions,
   ): Promise<PreparedMachineLoad> {
-    const { crc32, allocate, release } = this.#o.host;
-    const all = {
-      ...(crc32 ? { crc32 } : {}),
-      ...(allocate ? { allocate } : {}),
-      ...(release ? { release } : {}),
-      isZero: this.isZero,
-      ...options,
-    };
+    const all = { ...this.#common(), ...options };
     const opened = lazy ? await this.#open(node, info, all) : undefined;
     if (opened === undefined) return this.#prepareWhole(node, info, all);
     if (options.signal?.aborted) throw new MigrationError('cancelled', 'loadvm was cancelled');
@@ -334,7 +332,7 @@ export class Snapshots {
     const machine = this.#o.machine();
     const { handle, index, notices, sections, trailer } = opened;
     const { geometry } = index;
-    const from = base ?? (this.#fresh ? zeroBase(handle, index) : undefined);
+    const from = base ?? (this.#fresh ? zeroBase(opened) : undefined);
     const differs = differingGroups(opened, from);
     const dirty = this.dirty.dirtyGroups(geometry);
     const block = machine.ramBlocks.findIndex(({ name }) => name === LAZY_BLOCK);
@@ -449,9 +447,4 @@ function markAbsent(
 /** Blocks that are zero in a new machine; the others hold firmware and tables. */
 function isZeroAtStart(name: string): boolean {
   return name === LAZY_BLOCK || name.endsWith('.vram');
-}
-
-/** A snapshot of nothing, to stand on at power-on. */
-function zeroBase(handle: VmStateHandle, index: RamIndex): RamBase {
-  return { handle, index: { ...index, unitOfGroup: new Uint32Array(index.unitOfGroup.length) } };
 }

@@ -91,6 +91,11 @@ export interface RamBase {
   readonly index: RamIndex;
 }
 
+/** A snapshot of nothing, to stand on at power-on. */
+export function zeroBase({ handle, index }: OpenSnapshot): RamBase {
+  return { handle, index: { ...index, unitOfGroup: new Uint32Array(index.unitOfGroup.length) } };
+}
+
 /** By group: the snapshot's bytes are not what the machine has even where nothing changed since `base`. */
 export function differingGroups(target: OpenSnapshot, base: RamBase | undefined): Uint8Array {
   const { geometry } = target.index;

@@ -204,6 +204,29 @@ describe.skipIf(!hasChurn)('lazy loadvm', () => {
     expect(differing(await fingerprint(pc), later.get('a')!)).toEqual([]);
   });
 
+  it('is not disturbed by who starts or stops the machine meanwhile', { timeout: 60 * SECONDS }, async () => {
+    await using pc = await openChurn(copyOf('meanwhile.qcow2'), { loadvm: 'a' });
+    const { machine } = pc;
+    const whenState = (wanted: RunState): Promise<void> =>
+      new Promise((resolve) => {
+        const look = (): void => void (machine.state === wanted ? resolve() : setImmediate(look));
+        look();
+      });
+    const loading = machine.loadvm('b', { lazy: false });
+    await whenState('restore-vm');
+    machine.start();
+    expect(machine.state).toBe('restore-vm');
+    await loading;
+    await whenState('running');
+    const saving = machine.savevm('meanwhile');
+    await whenState('save-vm');
+    const pausing = machine.pause();
+    expect(machine.state).toBe('save-vm');
+    await saving;
+    await pausing;
+    expect(machine.state).toBe('paused');
+  });
+
   it('of a bad page, whole: what was in place already goes back', { timeout: 60 * SECONDS }, async () => {
     const file = copyOf('bad-whole.qcow2');
     {
