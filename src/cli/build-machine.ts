@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { kernelKind } from '../devices/kernel-loader.ts';
 import { type BootModule, moduleNames } from '../devices/multiboot-loader.ts';
 import { reasonOf } from '../host/chardev/reason.ts';
-import { type Firmware, findFirmware } from '../host/firmware.ts';
+import { findFirmware, findKernelRoms } from '../host/firmware.ts';
 import { nodeHost } from '../host/host-services.ts';
 import { Machine } from '../machine/machine.ts';
 import type { MachineOptions } from '../machine/options.ts';
@@ -46,16 +46,13 @@ async function readFiles(config: Config, notice: (message: string) => void): Pro
   return {
     bios: firmware.bios,
     ...(firmware.vgaRom === undefined ? {} : { vgaRom: firmware.vgaRom }),
-    ...(config.kernel === undefined ? {} : await readKernel(config, config.kernel, firmware.kernelRoms)),
+    ...(config.kernel === undefined ? {} : await readKernel(config, config.kernel)),
   };
 }
 
-async function readKernel(
-  { initrd }: Config,
-  name: string,
-  kernelRoms: Firmware['kernelRoms'],
-): Promise<Kernel> {
+async function readKernel({ initrd, dataDirs }: Config, name: string): Promise<Kernel> {
   const data = await readNamed(name, 'could not open kernel file');
+  const kernelRoms = await findKernelRoms(dataDirs);
   const kernel = { kernelRoms, kernel: { name, data } };
   if (initrd === undefined) return kernel;
   if (kernelKind(data) === 'linux')

@@ -35,9 +35,10 @@ const DOWNLOAD_TIMEOUT_MS = 60_000;
 export interface Firmware {
   readonly bios: { readonly name: string; readonly data: Uint8Array };
   readonly vgaRom: Uint8Array | undefined;
-  /** Option ROMs that start what -kernel gives. */
-  readonly kernelRoms: Readonly<Record<KernelKind, Uint8Array>>;
 }
+
+/** Option ROMs that start what -kernel gives. */
+export type KernelRoms = Readonly<Record<KernelKind, Uint8Array>>;
 
 export interface FirmwareOptions {
   /** `-bios`: a file, or a name to look for in the data folders. */
@@ -61,14 +62,18 @@ export async function findFirmware(options: FirmwareOptions = {}): Promise<Firmw
   const path = bios === undefined ? await defaultBios(data, options) : await namedBios(bios, data);
   const isOwn = basename(path) === OWN_BIOS;
   const vga = isOwn ? undefined : await firstFile(data, [VGA_BIOS]);
-  const own = [...dirs, OWN_FIRMWARE_DIR];
   return {
     bios: { name: basename(path), data: await readBios(path, bios ?? path) },
     vgaRom: vga === undefined ? undefined : await readFile(vga),
-    kernelRoms: {
-      linux: await readRom('linuxboot.bin', own),
-      multiboot: await readRom('multiboot.bin', own),
-    },
+  };
+}
+
+/** Only for a machine that is given a kernel: others do without. Rejects with FirmwareError. */
+export async function findKernelRoms(dirs: readonly string[] = []): Promise<KernelRoms> {
+  const own = [...dirs, OWN_FIRMWARE_DIR];
+  return {
+    linux: await readRom('linuxboot.bin', own),
+    multiboot: await readRom('multiboot.bin', own),
   };
 }
 

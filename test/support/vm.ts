@@ -12,7 +12,7 @@ import { basename, join } from 'node:path';
 import type { BlockNode } from '../../src/block/block-node.ts';
 import { openImage } from '../../src/block/open.ts';
 import { encodePng } from '../../src/host/display/png.ts';
-import { type Firmware, findFirmware, OWN_FIRMWARE_DIR } from '../../src/host/firmware.ts';
+import { type Firmware, findFirmware, findKernelRoms, OWN_FIRMWARE_DIR } from '../../src/host/firmware.ts';
 import { nodeHost } from '../../src/host/host-services.ts';
 import { CS, EIP } from '../../src/machine/cpu/layout.ts';
 import { Machine } from '../../src/machine/machine.ts';
@@ -172,7 +172,7 @@ export async function boot(options: BootOptions = {}): Promise<TestVm> {
     ramBytes: (options.memory ?? 128) << 20,
     bios: firmware.bios,
     ...(firmware.vgaRom === undefined ? {} : { vgaRom: firmware.vgaRom }),
-    ...(options.kernel === undefined ? {} : kernelOptions(options.kernel, options, firmware)),
+    ...(options.kernel === undefined ? {} : await kernelOptions(options.kernel, options)),
     ...(options.bootOrder === undefined ? {} : { bootOrder: options.bootOrder }),
     ...(options.cpuModel === undefined ? {} : { cpuModel: options.cpuModel }),
     ...(options.noReboot === undefined ? {} : { noReboot: options.noReboot }),
@@ -192,15 +192,11 @@ function loadFirmware(name: FirmwareName): Promise<Firmware> {
   return findFirmware(name === 'amberbios' ? { bios: join(OWN_FIRMWARE_DIR, 'amberbios.bin') } : {});
 }
 
-function kernelOptions(
-  kernel: string,
-  options: BootOptions,
-  { kernelRoms }: Firmware,
-): Partial<MachineOptions> {
+async function kernelOptions(kernel: string, options: BootOptions): Promise<Partial<MachineOptions>> {
   return {
     kernel: { name: basename(kernel), data: readFileSync(kernel) },
     commandLine: options.append ?? '',
-    kernelRoms,
+    kernelRoms: await findKernelRoms(),
     ...(options.initrd === undefined ? {} : { initrd: readFileSync(options.initrd) }),
   };
 }
