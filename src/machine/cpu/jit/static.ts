@@ -10,7 +10,6 @@ import type { CpuState } from '../cpu-state.ts';
 import { Emitter, LOADS } from '../generate/emitter.ts';
 import type { FunctionWriter } from '../generate/function-writer.ts';
 import { binary, constant, load, type Node } from '../generate/node.ts';
-import { UNIT_LOOKUP } from '../generate/interpreter.ts';
 import { SEMANTICS } from '../generate/semantics/index.ts';
 import { type X87Function, x87FunctionIndex } from '../generate/x87/functions.ts';
 import * as L from '../layout.ts';
@@ -25,7 +24,6 @@ import {
 } from './lazy-flags.ts';
 import {
   FIRST,
-  LOCAL_BLOCK,
   LOCAL_CA,
   LOCAL_CB,
   LOCAL_COUNT,
@@ -38,6 +36,7 @@ import {
   local,
   type UnitFrame,
 } from './frame.ts';
+import { crossPage, leavePage } from './pages.ts';
 import { StaticX87 } from './static-x87.ts';
 import { pageOf, recordAt, type UnitBlock, type UnitInstruction } from './unit.ts';
 
@@ -268,11 +267,6 @@ export class Static extends Emitter {
     this.out.set(local(LOCAL_NEXT), constant(recordAt(position)));
     this.#frame.bail();
   }
-  exitTo(rec: Node): void {
-    this.#settleKind();
-    this.out.set(local(LOCAL_NEXT), rec);
-    this.#frame.exit();
-  }
   again(): void {
     throw new Error('REP is not compiled');
   }
@@ -292,7 +286,7 @@ export class Static extends Emitter {
       else {
         const linear = this.let(this.add(this.state(L.PAGELIN), constant(target)));
         this.#cross(linear, target);
-        this.#leavePage(linear);
+        leavePage(this, this.#frame, linear);
       }
     };
     if (condition === undefined) {
@@ -312,58 +306,14 @@ export class Static extends Emitter {
     this.#cross(this.add(this.state(L.PAGELIN), constant(offset)), offset);
     this.#frame.endOfPage(offset - 4096);
   }
-  /** Goes to a block of this unit in another page, if the code TLB says that it still lies there. */
   #cross(to: Node, offset: number): void {
-    const position = this.#frame.blockAt(pageOf(this.#i.at), offset);
-    if (position === undefined) return;
-    const { slot, page } = this.#codeTlb(this.let(to));
-    const records = constant(recordAt(pageOf(position)));
-    const same = this.and(
-      this.eq(load('ld32', slot, this.#codeTlbBase), page),
-      this.eq(load('ld32', slot, this.#codeTlbBase + 4), records),
-    );
-    this.out.if(same, () => {
-      this.setState(L.PAGELIN, page);
-      this.#frame.edge(position, this.#kind);
-    });
-  }
-  /** Units are flat code of one privilege. */
-  get #codeTlbBase(): number {
-    return L.XTLB + (L.MODE_F32 * 2 + (this.#frame.tlb === L.TLB_USER ? 1 : 0)) * L.XTLB_BYTES;
-  }
-  #codeTlb(linear: Node): { slot: Node; page: Node } {
-    return {
-      slot: this.let(this.and(this.shr(linear, constant(9)), constant((L.XTLB_ENTRIES - 1) << 3))),
-      page: this.let(this.and(linear, constant(~0xfff))),
-    };
+    crossPage(this, this.#frame, to, this.#frame.blockAt(pageOf(this.#i.at), offset), this.#kind);
   }
   jumpIndirect(eip: Node): void {
     this.#done = true;
     this.#settleKind();
-    this.#leavePage(eip);
+    leavePage(this, this.#frame, eip);
   }
-  /** Looks the target's record up; stays inside if it is an entry of this unit. */
-  #leavePage(target: Node): void {
-    const linear = this.let(target);
-    const { slot, page } = this.#codeTlb(linear);
-    const xtlb = this.#codeTlbBase;
-    const inPage = this.shl(this.and(linear, constant(0xfff)), constant(L.RECORD_SHIFT));
-    const rec = this.let(this.add(load('ld32', slot, xtlb + 4), inPage));
-    this.out.if(this.ne(load('ld32', slot, xtlb), page), () => {
-      // Not in the code TLB: the instruction is done, EIP is the target; the interpreter looks it up.
-      this.setState(L.EIP, linear);
-      this.out.set(local(LOCAL_NEXT), constant(UNIT_LOOKUP));
-      this.#frame.exit();
-    });
-    this.setState(L.PAGELIN, page);
-    this.out.if(this.eq(load('ld16u', rec, L.R_HANDLER), constant(this.#frame.handler)), () => {
-      this.out.set(local(LOCAL_BLOCK), load('ld16u', rec, L.R_UNIT_BLOCK));
-      this.#frame.dispatch();
-    });
-    this.noteArrival(rec);
-    this.exitTo(rec);
-  }
-
   // ---- flags
 
   /** Makes LOCAL_KIND say what FC is, for code that does not know this block. */
