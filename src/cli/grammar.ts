@@ -5,6 +5,7 @@
 
 /** The command line is wrong. Each report is printed behind the program's name; a report may have several lines. */
 export class UsageError extends Error {
+  /** What went wrong, for programs. */
   readonly code = 'usage';
   /** Lines as the program prints them, each with its name before it. */
   readonly reports: readonly string[];

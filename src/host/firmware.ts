@@ -53,6 +53,7 @@ export interface FirmwareOptions {
 
 /** `message` is QEMU's. */
 export class FirmwareError extends Error {
+  /** What went wrong, for programs. */
   readonly code = 'firmware';
 }
 

@@ -52,7 +52,12 @@ export interface MachineEvents {
   /** It was woken, and goes on. */
   wakeup: undefined;
   /** A CD drive's tray was opened or closed from outside. */
-  tray: { readonly device: string; readonly isOpen: boolean };
+  tray: {
+    /** The drive, as `info block` names it. */
+    readonly device: string;
+    /** It is open now. */
+    readonly isOpen: boolean;
+  };
   /** The power button was pressed from outside. */
   powerdown: undefined;
   /** A machine that runs stands still for a snapshot (true), or goes on. Its state says save-vm or restore-vm meanwhile. */

@@ -84,15 +84,21 @@ class History {
   readonly filename: string;
   readonly folder: string;
   readonly hasBacking: boolean;
+  /**
+   * Compressed clusters share a cluster of the file, which counts once for each and again for each snapshot: counts of 4 bits
+   * (to 15) run over, and QEMU then refuses the next snapshot (-EINVAL).
+   */
+  readonly mayCompress: boolean;
   disk: Buffer;
   readonly saved = new Map<string, Saved>();
   node: BlockNode & Qcow2 = undefined as never;
 
-  constructor(folder: string, filename: string, disk: Buffer, hasBacking: boolean) {
+  constructor(folder: string, filename: string, disk: Buffer, hasBacking: boolean, mayCompress: boolean) {
     this.folder = folder;
     this.filename = filename;
     this.disk = disk;
     this.hasBacking = hasBacking;
+    this.mayCompress = mayCompress;
   }
 
   async open(): Promise<void> {
@@ -194,7 +200,7 @@ class History {
 
   async #vmState(name: string, clusters: number, share: string): Promise<void> {
     const compress = { workers: 1 };
-    const writer = await this.node.createVmState(clusters % 2 === 0 ? { compress } : {});
+    const writer = await this.node.createVmState(clusters % 2 === 0 && this.mayCompress ? { compress } : {});
     const bytes = writer.clusterBytes;
     const vm = Buffer.alloc(clusters * bytes);
     const from = this.saved.get(share)?.vm ?? Buffer.alloc(0);
@@ -244,7 +250,7 @@ async function start(layout: (typeof layouts)[number], number: number): Promise<
     version,
     ...(layout.backing ? { backingFile: 'backing.qcow2', backingFormat: 'qcow2' } : {}),
   });
-  const history = new History(folder, filename, disk, layout.backing);
+  const history = new History(folder, filename, disk, layout.backing, layout.refcountBits >= 16);
   await history.open();
   return history;
 }

@@ -110,6 +110,12 @@ number: push ecx
         jmp put
 line:   mov al, 10
 put:    push edx
+        push eax
+        mov dx, 0x3fd               ; until the transmitter is free: QEMU's waits for whoever reads
+.busy:  in al, dx
+        test al, 0x20
+        jz .busy
+        pop eax
         mov dx, 0x3f8
         out dx, al
         pop edx

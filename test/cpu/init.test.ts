@@ -18,6 +18,7 @@ function initialised(compiled: boolean) {
   if (compiled) {
     const record = c.records.pageRecords((c.mem.ramAddress + CODE) >>> 12, L.MODE_F32);
     for (let i = 0; i < c.jit.patience; i++) c.jit.sample(record);
+    c.jit.finish();
     expect(c.jit.statistics.compiled).toBe(1);
   }
   c.set(L.EIP, CODE);

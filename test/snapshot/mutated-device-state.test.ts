@@ -107,7 +107,14 @@ describe.skipIf(!hasChurn || !hasQemu)(
           loadedAt.push([offset, mask]);
         } catch (error) {
           expect((error as Error).name, `offset ${offset}`).toBe('MigrationError');
-          expect(await fingerprint(pc), `offset ${offset}`).toEqual(before);
+          const after = await fingerprint(pc);
+          if (after['instructions'] === before['instructions'])
+            expect(after, `offset ${offset}`).toEqual(before);
+          else {
+            // A disk request was in flight: with -icount the guest ran on to a moment without one. From there: without a trace.
+            await expect(pc.machine.loadvm(TAG)).rejects.toThrow();
+            expect(await fingerprint(pc), `offset ${offset}`).toEqual(after);
+          }
           refused++;
         } finally {
           here.xor(offset, mask);
