@@ -118,6 +118,20 @@ test.skipIf(!requireProgram('chromium'))(
     const loadedAgain = new Promise((resolve) => next.machine.on('loaded', resolve));
     await browser.click('tr[data-tag=here]');
     expect(await loadedAgain).toEqual({ tag: 'here' });
+
+    await browser.click('#resume');
+    const pressed: string[] = [];
+    const { keyboard } = next.machine;
+    const key = keyboard.key.bind(keyboard);
+    keyboard.key = (name, down) => {
+      if (down) pressed.push(name);
+      return key(name, down);
+    };
+    await browser.click('#cad');
+    await expect.poll(() => pressed, { timeout: 60_000 }).toEqual(['ctrl', 'alt', 'delete']);
+    const reset = new Promise((resolve) => next.machine.on('reset', resolve));
+    await browser.click('#reset');
+    expect(await reset).toEqual({ guest: false });
   },
   600_000,
 );
